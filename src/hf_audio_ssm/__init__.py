@@ -1,0 +1,55 @@
+# Copyright 2026 The hf-audio-ssm authors.
+# SPDX-License-Identifier: Apache-2.0
+"""
+Audio state-space models for Hugging Face.
+
+Importing the package registers its models with the Auto classes of transformers. Neither torch nor transformers is
+imported before one of the names below, or an Auto class, is used.
+"""
+
+import importlib
+from typing import TYPE_CHECKING
+
+from .registration import register_with_auto_classes
+
+
+__version__ = "0.1.0"
+
+# Public name -> module that defines it.
+_MODULES = {
+    "SsambaConfig": ".models.ssamba.configuration_ssamba",
+    "SsambaFeatureExtractor": ".models.ssamba.feature_extraction_ssamba",
+    "SsambaForAudioClassification": ".models.ssamba.modeling_ssamba",
+    "SsambaForPreTraining": ".models.ssamba.modeling_ssamba",
+    "SsambaForPreTrainingOutput": ".models.ssamba.modeling_ssamba",
+    "SsambaModel": ".models.ssamba.modeling_ssamba",
+    "SsambaPreTrainedModel": ".models.ssamba.modeling_ssamba",
+}
+
+__all__ = sorted(_MODULES)
+
+if TYPE_CHECKING:
+    from .models.ssamba.configuration_ssamba import SsambaConfig
+    from .models.ssamba.feature_extraction_ssamba import SsambaFeatureExtractor
+    from .models.ssamba.modeling_ssamba import (
+        SsambaForAudioClassification,
+        SsambaForPreTraining,
+        SsambaForPreTrainingOutput,
+        SsambaModel,
+        SsambaPreTrainedModel,
+    )
+
+
+def __getattr__(name: str):
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(_MODULES[name], __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])
+
+
+register_with_auto_classes()

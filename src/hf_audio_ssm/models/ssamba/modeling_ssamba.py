@@ -1,0 +1,779 @@
+# Copyright 2026 The hf-audio-ssm authors.
+# SPDX-License-Identifier: Apache-2.0
+"""
+PyTorch SSAMBA (Self-Supervised Audio Mamba) model.
+
+Written from the paper (arXiv 2405.11831) and the published behaviour of its original code (SiavashShams/ssamba, whose
+block is Vision Mamba's, arXiv 2401.09417). Everything here is plain PyTorch and defines the model; the kernels of
+`hf_audio_ssm.ops` compute the same faster and are used where that package is installed.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from transformers import initialization as init
+from transformers.activations import ACT2FN
+from transformers.integrations.accelerate import force_accelerate_hooks
+from transformers.modeling_layers import GradientCheckpointingLayer
+from transformers.modeling_outputs import BaseModelOutputWithPooling, SequenceClassifierOutput
+from transformers.modeling_utils import PreTrainedModel
+from transformers.processing_utils import Unpack
+from transformers.utils import ModelOutput, TransformersKwargs
+from transformers.utils.generic import can_return_tuple, merge_with_config_defaults
+from transformers.utils.output_capturing import capture_outputs
+
+from .configuration_ssamba import SsambaConfig
+
+
+try:
+    from hf_audio_ssm import ops
+except ImportError:
+    ops = None
+
+
+def selective_scan(
+    hidden_states: torch.Tensor,
+    time_step: torch.Tensor,
+    A: torch.Tensor,
+    B: torch.Tensor,
+    C: torch.Tensor,
+    D: torch.Tensor,
+    reverse: bool = False,
+) -> torch.Tensor:
+    """
+    The selective scan (Mamba, arXiv 2312.00752, section 3), token by token: `h_t = exp(dt_t A) h_{t-1} + dt_t B_t x_t`,
+    `y_t = C_t . h_t + D x_t`, in float32 or better. This loop is the definition that every kernel is tested against.
+
+    Args:
+        hidden_states (`torch.Tensor` of shape `(batch_size, length, channels)`): The input x.
+        time_step (`torch.Tensor` of shape `(batch_size, length, channels)`): The positive time steps dt.
+        A (`torch.Tensor` of shape `(channels, state_size)`): The negative rates of decay.
+        B (`torch.Tensor` of shape `(batch_size, length, state_size)`): The input matrices.
+        C (`torch.Tensor` of shape `(batch_size, length, state_size)`): The output matrices.
+        D (`torch.Tensor` of shape `(channels,)`): The skip connection.
+        reverse (`bool`, *optional*, defaults to `False`): Whether to run from the last token to the first.
+
+    Returns:
+        `torch.Tensor` of shape `(batch_size, length, channels)`, in the dtype of `hidden_states`.
+    """
+    dtype = torch.promote_types(hidden_states.dtype, torch.float32)
+    x, time_step, A, B, C, D = (tensor.to(dtype) for tensor in (hidden_states, time_step, A, B, C, D))
+    length = x.shape[1]
+    state = x.new_zeros(x.shape[0], *A.shape)
+    outputs: list[torch.Tensor | None] = [None] * length
+    for t in reversed(range(length)) if reverse else range(length):
+        decay = torch.exp(time_step[:, t, :, None] * A)
+        state = decay * state + (time_step[:, t] * x[:, t])[..., None] * B[:, t, None, :]
+        outputs[t] = (state * C[:, t, None, :]).sum(-1)
+    return (torch.stack(outputs, dim=1) + D * x).to(hidden_states.dtype)
+
+
+def adapt_position_embeddings(
+    position_embeddings: torch.Tensor, stored_grid: tuple[int, int], grid: tuple[int, int]
+) -> torch.Tensor:
+    """
+    Fits stored position embeddings to another grid of patches by the rule of the original: an axis that becomes shorter
+    keeps its centre, one that becomes longer is interpolated bilinearly; the [CLS] token keeps its own entry.
+
+    Args:
+        position_embeddings (`torch.Tensor` of shape `(1, 1 + stored rows * stored columns, hidden_size)`):
+            Stored embeddings, [CLS] first, then frequency-major.
+        stored_grid (`tuple[int, int]`): Stored rows and columns (frequency, time).
+        grid (`tuple[int, int]`): Wanted rows and columns.
+
+    Returns:
+        `torch.Tensor` of shape `(1, 1 + rows * columns, hidden_size)`.
+    """
+    if tuple(stored_grid) == tuple(grid):
+        return position_embeddings
+    (stored_rows, stored_columns), (rows, columns) = stored_grid, grid
+    cls_embedding, patches = position_embeddings[:, :1], position_embeddings[:, 1:]
+    patches = patches.transpose(1, 2).unflatten(2, (stored_rows, stored_columns))
+    if columns < stored_columns:
+        patches = patches.narrow(3, stored_columns // 2 - columns // 2, columns)
+    elif columns > stored_columns:
+        patches = F.interpolate(patches, size=(stored_rows, columns), mode="bilinear", align_corners=False)
+    if rows < stored_rows:
+        patches = patches.narrow(2, stored_rows // 2 - rows // 2, rows)
+    elif rows > stored_rows:
+        patches = F.interpolate(patches, size=(rows, columns), mode="bilinear", align_corners=False)
+    return torch.cat((cls_embedding, patches.flatten(2).transpose(1, 2)), dim=1)
+
+
+def draw_patch_mask(
+    batch_size: int,
+    grid: tuple[int, int],
+    num_masked_patches: int,
+    cluster_sizes: tuple[int, ...] | list[int] | None = (3, 4, 5),
+    device: torch.device | str | None = None,
+    generator: torch.Generator | None = None,
+) -> torch.Tensor:
+    """
+    Draws the patches to mask as the original does: a cluster size C per clip, then C x C clusters at random starts until
+    more than `num_masked_patches` patches are covered, of which the lowest indices are kept. Patch 0 is never masked. A
+    grid of one row, or `cluster_sizes=None`, masks single patches drawn uniformly from all.
+
+    The starts that count are those drawn for the first time, and these are a random permutation of all patches: with it
+    the clips of a batch need no loop, and nothing waits for the device.
+
+    Args:
+        batch_size (`int`): Number of clips.
+        grid (`tuple[int, int]`): Rows and columns (frequency, time) of patches.
+        num_masked_patches (`int`): Masked patches of each clip, below the number of patches.
+        cluster_sizes (`tuple[int, ...]`, *optional*): Side lengths to draw from.
+        device (`torch.device`, *optional*): Where to draw.
+        generator (`torch.Generator`, *optional*): Source of randomness; torch's default one for the device otherwise.
+
+    Returns:
+        `torch.BoolTensor` of shape `(batch_size, rows * columns)`, true where masked.
+
+    Raises:
+        `ValueError`: If the grid has no more than `num_masked_patches` patches.
+    """
+    rows, columns = grid
+    num_patches = rows * columns
+    if not 0 < num_masked_patches < num_patches:
+        raise ValueError(
+            f"`num_masked_patches` must be positive and below the number of patches, {rows} x {columns} = "
+            f"{num_patches}, got {num_masked_patches}."
+        )
+    order = torch.rand(batch_size, num_patches, device=device, generator=generator).argsort(dim=1)
+    # rank[:, s]: when a cluster first starts at patch s.
+    rank = order.argsort(dim=1)
+    if cluster_sizes is None or rows == 1:
+        return rank < num_masked_patches
+
+    choices = torch.tensor(list(cluster_sizes), device=device)
+    choice = torch.randint(len(choices), (batch_size,), device=device, generator=generator)
+    size = choices[choice][:, None]
+    covered_at = torch.full_like(rank, num_patches)
+    for row in range(max(cluster_sizes)):
+        for column in range(max(cluster_sizes)):
+            # As in the original, a cluster at the end of a row runs on into the next row.
+            offset = columns * row + column
+            if offset < num_patches:
+                reached = F.pad(rank[:, : num_patches - offset], (offset, 0), value=num_patches)
+                in_cluster = size > max(row, column)
+                covered_at = torch.minimum(covered_at, torch.where(in_cluster, reached, num_patches))
+    covered_at[:, 0] = num_patches
+    # The cluster that brings the count above `num_masked_patches` is the last; where only patch 0 is left over, all count.
+    last = covered_at.sort(dim=1).values[:, num_masked_patches, None].clamp(max=num_patches - 1)
+    covered = covered_at <= last
+    return covered & (covered.cumsum(dim=1) <= num_masked_patches)
+
+
+class SsambaLayerNorm(nn.LayerNorm):
+    """Layer norm that reads the (float32) residual stream and returns the dtype of its weights."""
+
+    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        dtype = hidden_states.dtype
+        normalized = F.layer_norm(
+            hidden_states, self.normalized_shape, self.weight.to(dtype), self.bias.to(dtype), self.eps
+        )
+        return normalized.to(self.weight.dtype)
+
+
+class SsambaFinalLayerNorm(SsambaLayerNorm):
+    """
+    The final layer norm, applied twice with the same weights, as in the code that trained the published weights.
+
+    Args:
+        hidden_size (`int`): Dimension of the tokens.
+        eps (`float`): Epsilon of the second application.
+        stream_eps (`float`): Epsilon of the first application, whose input may be a scaled residual stream.
+    """
+
+    def __init__(self, hidden_size: int, eps: float, stream_eps: float):
+        super().__init__(hidden_size, eps=eps)
+        self.stream_eps = stream_eps
+
+    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        dtype = hidden_states.dtype
+        weight, bias = self.weight.to(dtype), self.bias.to(dtype)
+        for eps in (self.stream_eps, self.eps):
+            hidden_states = F.layer_norm(hidden_states, self.normalized_shape, weight, bias, eps)
+        return hidden_states.to(self.weight.dtype)
+
+
+class SsambaPatchEmbeddings(nn.Module):
+    """Spectrogram `(batch_size, frames, num_mel_bins)` to patch embeddings `(batch_size, patches, hidden_size)`."""
+
+    def __init__(self, config: SsambaConfig):
+        super().__init__()
+        self.config = config
+        self.projection = nn.Conv2d(
+            1,
+            config.hidden_size,
+            kernel_size=config.patch_shape,
+            stride=(config.frequency_stride, config.time_stride),
+        )
+
+    def forward(self, input_values: torch.Tensor) -> torch.Tensor:
+        if input_values.ndim != 3 or input_values.shape[2] != self.config.num_mel_bins:
+            raise ValueError(
+                f"`input_values` must have the shape (batch_size, frames, num_mel_bins={self.config.num_mel_bins}), "
+                f"got {tuple(input_values.shape)}."
+            )
+        if input_values.shape[1] < self.config.patch_shape[1]:
+            raise ValueError(
+                f"`input_values` must have at least {self.config.patch_shape[1]} frames, the length of one patch, got "
+                f"{input_values.shape[1]}."
+            )
+        if not input_values.is_floating_point():
+            raise TypeError(f"`input_values` must be a floating-point spectrogram, got {input_values.dtype}.")
+        spectrogram = input_values.to(self.projection.weight.dtype).transpose(1, 2)
+        # Frequency-major: token = row * columns + column.
+        return self.projection(spectrogram.unsqueeze(1)).flatten(2).transpose(1, 2)
+
+
+class SsambaEmbeddings(nn.Module):
+    """Patch embeddings, masked where asked, with the [CLS] token in front and position embeddings added."""
+
+    def __init__(self, config: SsambaConfig, use_mask_token: bool = False):
+        super().__init__()
+        self.config = config
+        rows, columns = config.position_grid
+        self.cls_token = nn.Parameter(torch.empty(1, 1, config.hidden_size))
+        self.mask_token = nn.Parameter(torch.empty(1, 1, config.hidden_size)) if use_mask_token else None
+        self.position_embeddings = nn.Parameter(torch.empty(1, 1 + rows * columns, config.hidden_size))
+        self.patch_embeddings = SsambaPatchEmbeddings(config)
+        self.dropout = nn.Dropout(config.hidden_dropout_prob)
+
+    def forward(self, input_values: torch.Tensor, bool_masked_pos: torch.Tensor | None = None) -> torch.Tensor:
+        embeddings = self.patch_embeddings(input_values)
+        if bool_masked_pos is not None:
+            if self.mask_token is None:
+                raise ValueError("`bool_masked_pos` needs a model made with `use_mask_token=True`.")
+            if bool_masked_pos.shape != embeddings.shape[:2]:
+                raise ValueError(
+                    f"`bool_masked_pos` must have the shape (batch_size, patches) = {tuple(embeddings.shape[:2])}, got "
+                    f"{tuple(bool_masked_pos.shape)}."
+                )
+            mask = bool_masked_pos.to(device=embeddings.device, dtype=torch.bool)
+            embeddings = torch.where(mask[..., None], self.mask_token.to(embeddings.dtype), embeddings)
+        position_embeddings = adapt_position_embeddings(
+            self.position_embeddings,
+            tuple(self.config.position_grid),
+            self.config.patch_grid(input_values.shape[1]),
+        )
+        embeddings = torch.cat((self.cls_token.expand(embeddings.shape[0], -1, -1), embeddings), dim=1)
+        return self.dropout(embeddings + position_embeddings)
+
+
+class SsambaSelectiveSSM(nn.Module):
+    """One direction of a mixer: convolution, and a state-space model whose time step, B and C depend on the input."""
+
+    def __init__(self, config: SsambaConfig):
+        super().__init__()
+        channels = config.intermediate_size
+        self.state_size = config.state_size
+        self.time_step_rank = config.time_step_rank
+        self.act = ACT2FN[config.hidden_act]
+        self.conv1d = nn.Conv1d(channels, channels, config.conv_kernel, groups=channels, bias=config.use_conv_bias)
+        self.x_proj = nn.Linear(channels, config.time_step_rank + 2 * config.state_size, bias=False)
+        self.dt_proj = nn.Linear(config.time_step_rank, channels, bias=True)
+        self.A_log = nn.Parameter(torch.empty(channels, config.state_size))
+        self.D = nn.Parameter(torch.empty(channels))
+
+    def convolve(self, hidden_states: torch.Tensor, reverse: bool) -> torch.Tensor:
+        """Depthwise convolution over the tokens already passed, and its activation."""
+        reach = self.conv1d.kernel_size[0] - 1
+        padded = F.pad(hidden_states.transpose(1, 2), (0, reach) if reverse else (reach, 0))
+        weight = self.conv1d.weight.flip(-1) if reverse else self.conv1d.weight
+        return self.act(F.conv1d(padded, weight, self.conv1d.bias, groups=self.conv1d.groups).transpose(1, 2))
+
+    # The convolution's weights are read without calling its module, which offloading hooks wait for.
+    @force_accelerate_hooks("conv1d")
+    def forward(self, hidden_states: torch.Tensor, reverse: bool = False) -> torch.Tensor:
+        """`hidden_states` and the result, not yet gated, have the shape `(batch_size, length, channels)`."""
+        hidden_states = self.convolve(hidden_states, reverse)
+        time_step, B, C = self.x_proj(hidden_states).split(
+            (self.time_step_rank, self.state_size, self.state_size), dim=-1
+        )
+        time_step = self.dt_proj(time_step)
+        dtype = torch.promote_types(time_step.dtype, torch.float32)
+        time_step = F.softplus(time_step.to(dtype))
+        A = -torch.exp(self.A_log.to(dtype))
+        return selective_scan(hidden_states, time_step, A, B, C, self.D, reverse=reverse)
+
+
+class SsambaMixer(nn.Module):
+    """The bidirectional Mamba mixer of Vision Mamba: both directions share the projections in and out and the gate."""
+
+    def __init__(self, config: SsambaConfig):
+        super().__init__()
+        self.in_proj = nn.Linear(config.hidden_size, 2 * config.intermediate_size, bias=config.use_bias)
+        self.forward_ssm = SsambaSelectiveSSM(config)
+        self.backward_ssm = SsambaSelectiveSSM(config)
+        self.act = ACT2FN[config.hidden_act]
+        self.out_proj = nn.Linear(config.intermediate_size, config.hidden_size, bias=config.use_bias)
+        self.is_fusible = config.hidden_act in ("silu", "swish")
+
+    # The kernels read the parameters of both directions without calling their modules.
+    @force_accelerate_hooks(["forward_ssm", "backward_ssm"])
+    def forward(self, hidden_states: torch.Tensor, reverse: bool = False) -> torch.Tensor:
+        """
+        Args:
+            hidden_states (`torch.Tensor` of shape `(batch_size, length, hidden_size)`): The normalised tokens.
+            reverse (`bool`, *optional*, defaults to `False`): Whether time runs from the last token to the first.
+        """
+        projected_states = self.in_proj(hidden_states)
+        if ops is not None and self.is_fusible:
+            mixed = ops.bidirectional_mixing(projected_states, self.forward_ssm, self.backward_ssm, reverse=reverse)
+        else:
+            hidden_states, gate = projected_states.chunk(2, dim=-1)
+            mixed = self.forward_ssm(hidden_states, reverse=reverse)
+            mixed = mixed + self.backward_ssm(hidden_states, reverse=not reverse)
+            mixed = mixed * self.act(gate) / 2
+        return self.out_proj(mixed)
+
+
+class SsambaDropPath(nn.Module):
+    """Stochastic depth per clip: in training, drops a clip's update with probability `rate` and scales the others."""
+
+    def __init__(self, rate: float):
+        super().__init__()
+        self.rate = rate
+
+    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        if not self.training or self.rate == 0:
+            return hidden_states
+        keep = hidden_states.new_empty(hidden_states.shape[0], 1, 1).bernoulli_(1 - self.rate)
+        return hidden_states * keep / (1 - self.rate)
+
+    def extra_repr(self) -> str:
+        return f"rate={self.rate}"
+
+
+class SsambaLayer(GradientCheckpointingLayer):
+    """
+    One layer: its mixer's output is added to the residual stream.
+
+    In the original, the two layers of pair k read the same stream and the stream doubles in each pair, close to
+    float16's limit at the end. Here the stream is kept divided by 2^k, with the layer norms' epsilon divided by 4^k,
+    which is exactly equal and never overflows; the second layer of a pair runs in reversed time instead of on flipped
+    tokens.
+
+    In the original a layer drops, by its own rate, the update that the layers before it made, so `update` travels along.
+    """
+
+    def __init__(self, config: SsambaConfig, layer_idx: int):
+        super().__init__()
+        pair = layer_idx // 2 if config.paired_layers else 0
+        self.reverse = config.paired_layers and layer_idx % 2 == 1
+        self.share = 0.5 if config.paired_layers else 1.0
+        self.update_scale = 0.5**pair
+        self.output_scale = self.update_scale * self.share
+        # The original's rates: 0, then n values from 0 to drop_path_rate, of which layer i uses the i-th.
+        rate = config.drop_path_rate * max(layer_idx - 1, 0) / max(config.num_hidden_layers - 1, 1)
+        self.norm = SsambaLayerNorm(config.hidden_size, eps=config.layer_norm_eps / 4**pair)
+        self.mixer = SsambaMixer(config)
+        self.drop_path = SsambaDropPath(rate)
+
+    def forward(
+        self,
+        hidden_states: torch.Tensor,
+        residual: torch.Tensor | None = None,
+        update: torch.Tensor | None = None,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """
+        Args:
+            hidden_states (`torch.Tensor` of shape `(batch_size, length, hidden_size)`):
+                The scaled residual stream that the layer reads.
+            residual (`torch.Tensor`, *optional*):
+                The stream that it adds to: what the first layer of its pair returned; `hidden_states` otherwise.
+            update (`torch.Tensor`, *optional*):
+                The unscaled part of `hidden_states` that drop path may drop.
+
+        Returns:
+            `tuple[torch.Tensor, torch.Tensor]`: the stream with this layer's output added, and the output.
+        """
+        residual = hidden_states if residual is None else residual
+        if update is not None and self.training and self.drop_path.rate > 0:
+            change = self.update_scale * (self.drop_path(update) - update)
+            hidden_states = hidden_states + change
+            residual = residual + self.share * change
+        output = self.mixer(self.norm(hidden_states), reverse=self.reverse)
+        return torch.add(residual, output, alpha=self.output_scale), output
+
+
+class SsambaPreTrainedModel(PreTrainedModel):
+    """Weight initialisation, loading and saving of SSAMBA models."""
+
+    config: SsambaConfig
+    base_model_prefix = "ssamba"
+    main_input_name = "input_values"
+    input_modalities = ("audio",)
+    supports_gradient_checkpointing = True
+    _no_split_modules = ["SsambaEmbeddings", "SsambaLayer"]
+    _can_record_outputs = {"hidden_states": SsambaLayer}
+    _keep_in_fp32_modules_strict = ["A_log", "D"]
+    _supports_context_parallel = False
+    _can_compile_fullgraph = True
+    _input_embed_layer = "patch_embeddings"
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module):
+        """Initialises as the original does: PyTorch's defaults, but for the parameters that it names itself."""
+        if isinstance(module, (nn.Linear, nn.Conv1d, nn.Conv2d)):
+            init.kaiming_uniform_(module.weight, a=math.sqrt(5))
+            if module.bias is not None:
+                if isinstance(module, nn.Linear):
+                    init.zeros_(module.bias)
+                else:
+                    bound = 1 / math.sqrt(module.weight[0].numel())
+                    init.uniform_(module.bias, -bound, bound)
+        else:
+            super()._init_weights(module)
+
+        if isinstance(module, SsambaEmbeddings):
+            init.trunc_normal_(module.cls_token, std=self.config.initializer_range)
+            init.trunc_normal_(module.position_embeddings, std=self.config.initializer_range)
+            if module.mask_token is not None:
+                init.xavier_normal_(module.mask_token)
+        elif isinstance(module, SsambaSelectiveSSM):
+            states = torch.arange(1, self.config.state_size + 1, dtype=torch.float32)
+            init.copy_(module.A_log, states.log().expand_as(module.A_log).to(module.A_log.device))
+            init.ones_(module.D)
+            bound = self.config.time_step_rank**-0.5
+            init.uniform_(module.dt_proj.weight, -bound, bound)
+            low, high = math.log(self.config.time_step_min), math.log(self.config.time_step_max)
+            time_step = torch.empty_like(module.dt_proj.bias, dtype=torch.float32).uniform_(low, high).exp()
+            time_step = time_step.clamp(min=self.config.time_step_floor)
+            # The inverse of softplus.
+            init.copy_(module.dt_proj.bias, time_step + torch.log(-torch.expm1(-time_step)))
+        elif isinstance(module, SsambaMixer):
+            bound = 1 / math.sqrt(module.out_proj.in_features * self.config.num_hidden_layers)
+            init.uniform_(module.out_proj.weight, -bound, bound)
+
+
+class SsambaModel(SsambaPreTrainedModel):
+    """
+    The bare SSAMBA encoder.
+
+    Args:
+        config (`SsambaConfig`): The configuration.
+        use_mask_token (`bool`, *optional*, defaults to `False`): Whether to have the mask embedding of pretraining.
+    """
+
+    def __init__(self, config: SsambaConfig, use_mask_token: bool = False):
+        super().__init__(config)
+        self.embeddings = SsambaEmbeddings(config, use_mask_token=use_mask_token)
+        self.layers = nn.ModuleList([SsambaLayer(config, layer_idx) for layer_idx in range(config.num_hidden_layers)])
+        num_pairs = config.num_hidden_layers // 2 if config.paired_layers else 0
+        self.final_update_scale = 0.5**num_pairs
+        self.drop_path = SsambaDropPath(config.drop_path_rate)
+        self.layernorm = SsambaFinalLayerNorm(
+            config.hidden_size, eps=config.layer_norm_eps, stream_eps=config.layer_norm_eps / 4**num_pairs
+        )
+        self.post_init()
+
+    def get_input_embeddings(self) -> SsambaPatchEmbeddings:
+        return self.embeddings.patch_embeddings
+
+    @merge_with_config_defaults
+    @capture_outputs(tie_last_hidden_states=False)
+    def forward(
+        self,
+        input_values: torch.Tensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        bool_masked_pos: torch.Tensor | None = None,
+        **kwargs: Unpack[TransformersKwargs],
+    ) -> BaseModelOutputWithPooling:
+        r"""
+        Args:
+            input_values (`torch.Tensor` of shape `(batch_size, frames, num_mel_bins)`):
+                Normalised log-mel spectrogram from [`SsambaFeatureExtractor`], of any length from one patch up.
+            attention_mask (`torch.Tensor` of shape `(batch_size, frames)`, *optional*):
+                Must be all ones: like the original, the encoder reads every frame it is given, padding included.
+            bool_masked_pos (`torch.BoolTensor` of shape `(batch_size, patches)`, *optional*):
+                Patches to replace by the mask embedding, frequency-major.
+
+        Returns:
+            `BaseModelOutputWithPooling`: `last_hidden_state` of shape `(batch_size, 1 + patches, hidden_size)`, [CLS]
+            first and then the patches, frequency-major; `pooler_output` of shape `(batch_size, hidden_size)`, the mean
+            of the patch tokens or the [CLS] token, by `config.pooling`; `hidden_states`, if asked for, the residual
+            stream before the first layer and after each layer, divided by 2 to the number of pairs passed (every second
+            one, from the first, is complete: the stream between pairs).
+        """
+        if input_values is None:
+            raise ValueError(
+                "`input_values` must be given: a spectrogram (batch_size, frames, num_mel_bins), got None."
+            )
+        if attention_mask is not None and not bool(attention_mask.all()):
+            raise ValueError(
+                "`attention_mask` has zeros, but the encoder reads padded frames as the original does. Pass clips of "
+                "equal length, or leave `attention_mask` out to have padding encoded like silence."
+            )
+        hidden_states = self.embeddings(input_values, bool_masked_pos)
+        # In low precision the stream would lose the small updates of deep layers.
+        hidden_states = hidden_states.to(torch.promote_types(hidden_states.dtype, torch.float32))
+        update = None
+        if self.config.paired_layers:
+            for first, second in zip(self.layers[::2], self.layers[1::2], strict=True):
+                residual, first_output = first(hidden_states, None, update)
+                hidden_states, second_output = second(hidden_states, residual, update)
+                update = first_output + second_output if self.training else None
+        else:
+            for layer in self.layers:
+                hidden_states, update = layer(hidden_states, None, update)
+        if self.training and self.drop_path.rate > 0:
+            hidden_states = hidden_states + self.final_update_scale * (self.drop_path(update) - update)
+        last_hidden_state = self.layernorm(hidden_states)
+        if self.config.pooling == "cls":
+            pooler_output = last_hidden_state[:, 0]
+        else:
+            pooler_output = last_hidden_state[:, 1:].mean(dim=1)
+        return BaseModelOutputWithPooling(last_hidden_state=last_hidden_state, pooler_output=pooler_output)
+
+
+class SsambaClassificationHead(nn.Module):
+    """Layer norm and linear layer on the pooled output."""
+
+    def __init__(self, config: SsambaConfig):
+        super().__init__()
+        self.layernorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.dense = nn.Linear(config.hidden_size, config.num_labels) if config.num_labels > 0 else nn.Identity()
+
+    def forward(self, pooled_output: torch.Tensor) -> torch.Tensor:
+        return self.dense(self.layernorm(pooled_output))
+
+
+class SsambaForAudioClassification(SsambaPreTrainedModel):
+    """
+    SSAMBA with a classification head (layer norm and linear) on the mean patch token or the [CLS] token.
+
+    Args:
+        config (`SsambaConfig`): The configuration; `num_labels`, `problem_type` and `pooling` shape the head.
+    """
+
+    def __init__(self, config: SsambaConfig):
+        super().__init__(config)
+        self.num_labels = config.num_labels
+        self.ssamba = SsambaModel(config)
+        self.classifier = SsambaClassificationHead(config)
+        self.post_init()
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_values: torch.Tensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        labels: torch.Tensor | None = None,
+        **kwargs: Unpack[TransformersKwargs],
+    ) -> SequenceClassifierOutput:
+        r"""
+        Args:
+            input_values (`torch.Tensor` of shape `(batch_size, frames, num_mel_bins)`):
+                Normalised log-mel spectrogram from [`SsambaFeatureExtractor`].
+            attention_mask (`torch.Tensor` of shape `(batch_size, frames)`, *optional*):
+                Must be all ones, see [`SsambaModel.forward`].
+            labels (`torch.Tensor` of shape `(batch_size,)` or `(batch_size, num_labels)`, *optional*):
+                Class indices (single-label), zeros and ones for each class (multi-label), or numbers (regression), by
+                `config.problem_type`; without one, `num_labels == 1` means regression, integer labels single-label and
+                others multi-label.
+
+        Returns:
+            `SequenceClassifierOutput`: `logits` of shape `(batch_size, num_labels)`; `loss` if `labels` are given.
+        """
+        outputs = self.ssamba(input_values, attention_mask=attention_mask, **kwargs)
+        logits = self.classifier(outputs.pooler_output)
+        loss = None
+        if labels is not None:
+            loss = self.loss_function(labels, logits, self.config, **kwargs)
+        return SequenceClassifierOutput(loss=loss, logits=logits, hidden_states=outputs.hidden_states)
+
+
+@dataclass
+class SsambaForPreTrainingOutput(ModelOutput):
+    """
+    Output of [`SsambaForPreTraining`]. "masked" is the largest number of masked patches of a clip; clips with fewer have
+    meaningless predictions in the places left over.
+
+    Args:
+        loss (`torch.Tensor` of shape `()`):
+            `nce + generative_loss_weight * mse`.
+        nce (`torch.Tensor` of shape `()`):
+            Contrastive loss: which true patch belongs to which prediction, among the masked ones of the same clip.
+        mse (`torch.Tensor` of shape `()`):
+            Mean squared error of the reconstructed patches.
+        accuracy (`torch.Tensor` of shape `()`):
+            Share of predictions whose best match among the clip's true patches is the right one.
+        discriminative_predictions (`torch.Tensor` of shape `(batch_size, masked, patch values)`):
+            Predictions for the contrastive loss, in ascending order of patches.
+        generative_predictions (`torch.Tensor` of shape `(batch_size, masked, patch values)`):
+            Reconstructed patches (rows of mel bins, flattened), in ascending order of patches.
+        bool_masked_pos (`torch.BoolTensor` of shape `(batch_size, patches)`):
+            The mask.
+        hidden_states (`tuple[torch.Tensor]`, *optional*):
+            As in [`SsambaModel`].
+    """
+
+    loss: torch.Tensor | None = None
+    nce: torch.Tensor | None = None
+    mse: torch.Tensor | None = None
+    accuracy: torch.Tensor | None = None
+    discriminative_predictions: torch.Tensor | None = None
+    generative_predictions: torch.Tensor | None = None
+    bool_masked_pos: torch.Tensor | None = None
+    hidden_states: tuple[torch.Tensor, ...] | None = None
+
+
+class SsambaPredictionHead(nn.Module):
+    """Two-layer perceptron from a token to the values of its patch."""
+
+    def __init__(self, config: SsambaConfig):
+        super().__init__()
+        self.dense = nn.Linear(config.hidden_size, config.hidden_size)
+        self.act = nn.ReLU()
+        self.decoder = nn.Linear(config.hidden_size, math.prod(config.patch_shape))
+
+    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        return self.decoder(self.act(self.dense(hidden_states)))
+
+
+class SsambaForPreTraining(SsambaPreTrainedModel):
+    """
+    SSAMBA with the heads of masked spectrogram patch modelling: joint discriminative and generative objective (arXiv
+    2405.11831, section 3.3), with one mask and one pass of the encoder for both, as in the paper's algorithm.
+
+    Args:
+        config (`SsambaConfig`): The configuration; `num_masked_patches`, `mask_cluster_sizes` and
+            `generative_loss_weight` shape the objective.
+    """
+
+    def __init__(self, config: SsambaConfig):
+        super().__init__(config)
+        self.ssamba = SsambaModel(config, use_mask_token=True)
+        self.discriminative_head = SsambaPredictionHead(config)
+        self.generative_head = SsambaPredictionHead(config)
+        self.post_init()
+
+    def patchify(self, input_values: torch.Tensor) -> torch.Tensor:
+        """
+        Cuts a spectrogram `(batch_size, frames, num_mel_bins)` into its true patches `(batch_size, patches, patch
+        values)`, frequency-major; a patch's values are rows of mel bins.
+        """
+        config = self.config
+        patches = F.unfold(
+            input_values.transpose(1, 2).unsqueeze(1),
+            kernel_size=config.patch_shape,
+            stride=(config.frequency_stride, config.time_stride),
+        )
+        return patches.transpose(1, 2)
+
+    def draw_mask(self, input_values: torch.Tensor) -> torch.Tensor:
+        """Draws `bool_masked_pos` for a batch of spectrograms from torch's generator, see [`draw_patch_mask`]."""
+        grid = self.config.patch_grid(input_values.shape[1])
+        num_masked_patches = self.config.num_masked_patches
+        if num_masked_patches is None:
+            num_masked_patches = max(1, math.prod(grid) * 400 // 512)
+        return draw_patch_mask(
+            input_values.shape[0],
+            grid,
+            num_masked_patches,
+            cluster_sizes=self.config.mask_cluster_sizes,
+            device=input_values.device,
+        )
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_values: torch.Tensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        bool_masked_pos: torch.Tensor | None = None,
+        return_loss: bool = True,
+        **kwargs: Unpack[TransformersKwargs],
+    ) -> SsambaForPreTrainingOutput:
+        r"""
+        Args:
+            input_values (`torch.Tensor` of shape `(batch_size, frames, num_mel_bins)`):
+                Normalised log-mel spectrogram from [`SsambaFeatureExtractor`].
+            attention_mask (`torch.Tensor` of shape `(batch_size, frames)`, *optional*):
+                Must be all ones, see [`SsambaModel.forward`].
+            bool_masked_pos (`torch.BoolTensor` of shape `(batch_size, patches)`, *optional*):
+                Patches to mask, frequency-major, at least one in each clip; drawn with [`SsambaForPreTraining.draw_mask`]
+                if not given.
+            return_loss (`bool`, *optional*, defaults to `True`):
+                Whether to compute the losses and the accuracy.
+
+        Returns:
+            [`SsambaForPreTrainingOutput`]
+        """
+        if input_values is None:
+            raise ValueError(
+                "`input_values` must be given: a spectrogram (batch_size, frames, num_mel_bins), got None."
+            )
+        if bool_masked_pos is None:
+            bool_masked_pos = self.draw_mask(input_values)
+            num_masked = int(bool_masked_pos[0].sum())
+        else:
+            bool_masked_pos = bool_masked_pos.to(device=input_values.device, dtype=torch.bool)
+            counts = bool_masked_pos.sum(dim=1)
+            if int(counts.min()) == 0:
+                raise ValueError("`bool_masked_pos` must mask at least one patch of each clip, got a clip with none.")
+            num_masked = int(counts.max())
+
+        outputs = self.ssamba(input_values, attention_mask=attention_mask, bool_masked_pos=bool_masked_pos, **kwargs)
+        # Masked patches first, in ascending order.
+        positions = (~bool_masked_pos).to(torch.uint8).argsort(dim=1, stable=True)[:, :num_masked, None]
+        is_masked = bool_masked_pos.gather(1, positions[..., 0])
+        tokens = outputs.last_hidden_state[:, 1:]
+        tokens = tokens.gather(1, positions.expand(-1, -1, tokens.shape[2]))
+        discriminative_predictions = self.discriminative_head(tokens)
+        generative_predictions = self.generative_head(tokens)
+
+        loss = nce = mse = accuracy = None
+        if return_loss:
+            patches = self.patchify(input_values)
+            patches = patches.gather(1, positions.expand(-1, -1, patches.shape[2])).float()
+            nce, accuracy = self.discriminative_loss(patches, discriminative_predictions.float(), is_masked)
+            errors = (generative_predictions.float() - patches).square().mean(dim=2)
+            mse = self.mean_over_masked(errors, is_masked)
+            loss = nce + self.config.generative_loss_weight * mse
+        return SsambaForPreTrainingOutput(
+            loss=loss,
+            nce=nce,
+            mse=mse,
+            accuracy=accuracy,
+            discriminative_predictions=discriminative_predictions,
+            generative_predictions=generative_predictions,
+            bool_masked_pos=bool_masked_pos,
+            hidden_states=outputs.hidden_states,
+        )
+
+    @staticmethod
+    def mean_over_masked(values: torch.Tensor, is_masked: torch.Tensor) -> torch.Tensor:
+        """Mean over each clip's masked patches, then over clips; both arguments `(batch_size, masked)`."""
+        return (torch.where(is_masked, values, 0).sum(dim=1) / is_masked.sum(dim=1)).mean()
+
+    def discriminative_loss(
+        self, patches: torch.Tensor, predictions: torch.Tensor, is_masked: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """
+        Contrastive loss and accuracy.
+
+        Args:
+            patches (`torch.Tensor` of shape `(batch_size, masked, patch values)`): The true patches.
+            predictions (`torch.Tensor` of shape `(batch_size, masked, patch values)`): The predictions for them.
+            is_masked (`torch.BoolTensor` of shape `(batch_size, masked)`): False in places left over.
+        """
+        scores = patches @ predictions.transpose(1, 2)
+        scores = scores.masked_fill(~(is_masked[:, :, None] & is_masked[:, None, :]), torch.finfo(scores.dtype).min)
+        log_probabilities = scores.log_softmax(dim=2)
+        nce = -self.mean_over_masked(log_probabilities.diagonal(dim1=1, dim2=2), is_masked)
+        # As in the original, the best TRUE patch for each prediction, of probabilities normalised the other way.
+        is_right = log_probabilities.argmax(dim=1) == torch.arange(scores.shape[1], device=scores.device)
+        return nce, self.mean_over_masked(is_right.to(scores.dtype), is_masked)
+
+
+__all__ = [
+    "SsambaForAudioClassification",
+    "SsambaForPreTraining",
+    "SsambaForPreTrainingOutput",
+    "SsambaModel",
+    "SsambaPreTrainedModel",
+]
