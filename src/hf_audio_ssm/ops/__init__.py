@@ -1,0 +1,10 @@
+# Copyright 2026 The hf-audio-ssm authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Fast selective scans: one rule chooses the backend by device and dtype, `available_backends` tells which ones work."""
+
+from .backends import available_backends
+from .mixing import bidirectional_mixing
+from .scan import selective_scan
+
+
+__all__ = ["available_backends", "bidirectional_mixing", "selective_scan"]

@@ -1,0 +1,109 @@
+# Copyright 2026 The hf-audio-ssm authors.
+# SPDX-License-Identifier: Apache-2.0
+"""The time-mixing part of the bidirectional Mamba block of Vision Mamba (arXiv 2401.09417), both directions at once."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.modules import module as nn_module
+
+from .backends import select_backend
+from .scan import run_scan
+
+
+def bidirectional_mixing(
+    projected_states: Tensor,
+    forward_ssm: nn.Module,
+    backward_ssm: nn.Module,
+    reverse: bool = False,
+    backend: str | None = None,
+) -> Tensor:
+    """Convolutions and scans of both directions, between the block's input and output projections.
+
+    With x, z = the two halves of projected_states, each direction computes u = silu(conv1d(x)), dt, B, C =
+    split(x_proj(u)) and the selective scan of u with softplus(dt_proj(dt)), A = -exp(A_log), B, C and D; the result is
+    (y_forward + y_backward) * silu(z) / 2. The forward direction is causal in time, the backward direction anti-causal:
+    what flipping its input and output would give. Nothing is flipped.
+
+    x_proj is always called. conv1d and dt_proj are fused where they are exactly `nn.Conv1d` and `nn.Linear` without
+    hooks, adapters or replaced methods; else they are called, so that adapters act and get their gradients.
+
+    Args:
+        projected_states: (batch, length, 2 * channels), the input projection's output.
+        forward_ssm, backward_ssm: modules with `conv1d` (depthwise, weight (channels, 1, kernel)), `x_proj` (channels to
+            time step rank + 2 * state), `dt_proj` (time step rank to channels), `A_log` (channels, state), `D` (channels,).
+        reverse: swap the time directions of both modules: forward_ssm runs from the last token to the first.
+        backend: as in `selective_scan`.
+
+    Returns:
+        (batch, length, channels) in the dtype of projected_states.
+
+    Raises:
+        ValueError: a shape of projected_states that does not fit the modules, or a backend that is not available.
+    """
+    channels, state_size = forward_ssm.A_log.shape
+    if projected_states.dim() != 3 or projected_states.shape[1] == 0 or projected_states.shape[2] != 2 * channels:
+        raise ValueError(
+            f"projected_states has shape {tuple(projected_states.shape)}: expected (batch, length, {2 * channels}), "
+            "length at least 1."
+        )
+    chosen = select_backend(projected_states.device.type, projected_states.dtype, backend)
+    hidden_states, gate = projected_states.chunk(2, dim=-1)
+    convolved = _convolve(hidden_states, forward_ssm.conv1d, backward_ssm.conv1d, reverse, chosen)
+    directions = [
+        _scan_arguments(states, ssm, state_size)
+        for states, ssm in zip(convolved, (forward_ssm, backward_ssm), strict=True)
+    ]
+    return run_scan(directions, gate, 0.5, reverse, chosen)
+
+
+def _scan_arguments(states: Tensor, ssm: nn.Module, state_size: int) -> tuple[Tensor | None, ...]:
+    projected = ssm.x_proj(states)
+    time_step, B, C = projected.split([projected.shape[-1] - 2 * state_size, state_size, state_size], dim=-1)
+    dt_proj = ssm.dt_proj
+    if _is_plain(dt_proj, nn.Linear) and dt_proj.bias is not None:
+        weight, bias = dt_proj.weight, dt_proj.bias
+    else:
+        time_step, weight, bias = dt_proj(time_step), None, torch.zeros_like(ssm.D)
+    A = -torch.exp(ssm.A_log.to(torch.promote_types(ssm.A_log.dtype, torch.float32)))
+    return states, time_step, weight, bias, A, B, C, ssm.D
+
+
+def _convolve(hidden_states, conv1d, conv1d2, reverse, backend) -> tuple[Tensor, Tensor]:
+    if _is_plain(conv1d, nn.Conv1d) and _is_plain(conv1d2, nn.Conv1d):
+        return backend.convolution(
+            hidden_states, conv1d.weight.squeeze(1), conv1d.bias, conv1d2.weight.squeeze(1), conv1d2.bias, reverse
+        )
+    return _call_convolution(hidden_states, conv1d, reverse), _call_convolution(hidden_states, conv1d2, not reverse)
+
+
+def _call_convolution(hidden_states: Tensor, conv1d: nn.Module, reverse: bool) -> Tensor:
+    """SiLU of the module's causal convolution, whatever padding the module brings along."""
+    length = hidden_states.shape[1]
+    states = hidden_states.flip(1) if reverse else hidden_states
+    missing = conv1d.kernel_size[0] - 1 - conv1d.padding[0]
+    states = conv1d(F.pad(states.transpose(1, 2), (missing, 0)))[..., :length].transpose(1, 2)
+    states = F.silu(states.flip(1) if reverse else states)
+    return states.to(hidden_states.dtype)
+
+
+def _is_plain(module: nn.Module, kind: type[nn.Module]) -> bool:
+    """Whether calling the module does nothing but what its class does with its weight and bias."""
+    hooks = (
+        module._forward_hooks,
+        module._forward_pre_hooks,
+        module._backward_hooks,
+        module._backward_pre_hooks,
+        nn_module._global_forward_hooks,
+        nn_module._global_forward_pre_hooks,
+        nn_module._global_backward_hooks,
+        nn_module._global_backward_pre_hooks,
+    )
+    # accelerate replaces `forward` on the instance; quantizers keep the class and replace the weight.
+    return (
+        type(module) is kind
+        and not any(hooks)
+        and "forward" not in module.__dict__
+        and type(module.weight) in (nn.Parameter, Tensor)
+        and module.weight.is_floating_point()
+    )

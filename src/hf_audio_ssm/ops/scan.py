@@ -1,0 +1,124 @@
+# Copyright 2026 The hf-audio-ssm authors.
+# SPDX-License-Identifier: Apache-2.0
+"""The public selective scan (Mamba, arXiv 2312.00752, algorithm 2)."""
+
+import torch
+from torch import Tensor
+
+from .backends import select_backend
+from .registration import TENSORS_PER_DIRECTION
+
+
+def selective_scan(
+    hidden_states: Tensor,
+    time_step: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor | None = None,
+    gate: Tensor | None = None,
+    time_step_bias: Tensor | None = None,
+    reverse: bool = False,
+    backend: str | None = None,
+) -> Tensor:
+    """Selective scan with softplus of the time steps, skip connection and SiLU gate.
+
+    With dt = softplus(time_step + time_step_bias), h_t = exp(dt_t A) h_{t-1} + dt_t B_t x_t and h = 0 before the first
+    step, the output is (C_t . h_t + D x_t) * silu(gate_t). The state is float32 (float64 for float64 inputs).
+
+    Args:
+        hidden_states: x, (batch, length, channels).
+        time_step: (batch, length, channels), before the softplus.
+        A: (channels, state), negative real numbers, usually -exp(A_log).
+        B: (batch, length, state).
+        C: (batch, length, state).
+        D: (channels,), weight of the skip connection; None: no skip connection.
+        gate: (batch, length, channels), before the SiLU; None: no gate.
+        time_step_bias: (channels,); None: no bias.
+        reverse: run from the last token to the first.
+        backend: one of `available_backends()`; None: the environment variable HF_AUDIO_SSM_BACKEND, then the fastest
+            for the device and dtype.
+
+    Returns:
+        (batch, length, channels) in the dtype of hidden_states.
+
+    Raises:
+        ValueError: shapes or devices that do not fit together, a dtype that is not a floating point type, or a backend
+            that is not available.
+    """
+    if hidden_states.dim() != 3 or 0 in hidden_states.shape[1:]:
+        raise ValueError(
+            f"hidden_states has shape {tuple(hidden_states.shape)}: expected (batch, length, channels), length and "
+            "channels at least 1."
+        )
+    batch_size, length, channels = hidden_states.shape
+    if A.dim() != 2 or A.shape[0] != channels or A.shape[1] == 0:
+        raise ValueError(f"A has shape {tuple(A.shape)}: expected (channels, state) with {channels} channels.")
+    sequence, states = (batch_size, length, channels), (batch_size, length, A.shape[1])
+    expected = {
+        "time_step": (time_step, sequence),
+        "B": (B, states),
+        "C": (C, states),
+        "D": (D, (channels,)),
+        "gate": (gate, sequence),
+        "time_step_bias": (time_step_bias, (channels,)),
+    }
+    for name, (tensor, shape) in expected.items():
+        if tensor is not None and tuple(tensor.shape) != shape:
+            raise ValueError(f"{name} has shape {tuple(tensor.shape)}: expected {shape}.")
+    for name, (tensor, _) in {"hidden_states": (hidden_states, ()), "A": (A, ()), **expected}.items():
+        if tensor is not None and not tensor.is_floating_point():
+            raise ValueError(f"{name} has dtype {tensor.dtype}: expected a floating point dtype.")
+        if tensor is not None and tensor.device != hidden_states.device:
+            raise ValueError(f"{name} is on {tensor.device}: expected {hidden_states.device}, as hidden_states.")
+    parameters = torch.promote_types(hidden_states.dtype, torch.float32)
+    zeros = None
+    if D is None or time_step_bias is None:
+        zeros = torch.zeros(channels, dtype=parameters, device=hidden_states.device)
+    direction = (
+        hidden_states,
+        time_step,
+        None,
+        zeros if time_step_bias is None else time_step_bias,
+        A,
+        B,
+        C,
+        zeros if D is None else D,
+    )
+    return run_scan(
+        (direction,), gate, 1.0, reverse, select_backend(hidden_states.device.type, hidden_states.dtype, backend)
+    )
+
+
+def run_scan(directions, gate, scale, reverse, backend) -> Tensor:
+    """Calls a backend's scan on directions of (x, dt, dt weight or None, dt bias, A, B, C, D) with the dtypes it expects.
+
+    Sequences get one common dtype, parameters float32 (or float64), and the result the dtype of x.
+    """
+    output_dtype = directions[0][0].dtype
+    dtype = output_dtype
+    for x, dt, _, _, _, B, C, _ in directions:
+        for tensor in (x, dt, B, C):
+            if tensor.dtype != dtype:
+                dtype = torch.promote_types(dtype, tensor.dtype)
+    if gate is not None and gate.dtype != dtype:
+        dtype = torch.promote_types(dtype, gate.dtype)
+    parameter_dtype = torch.promote_types(dtype, torch.float32)
+    tensors = []
+    for x, dt, dt_weight, dt_bias, A, B, C, D in directions:
+        tensors += [
+            x.to(dtype),
+            dt.to(dtype),
+            None if dt_weight is None else dt_weight.to(parameter_dtype),
+            dt_bias.to(parameter_dtype),
+            A.to(parameter_dtype),
+            B.to(dtype),
+            C.to(dtype),
+            D.to(parameter_dtype),
+        ]
+    if len(directions) == 1:
+        tensors += [None] * TENSORS_PER_DIRECTION
+    tensors.append(None if gate is None else gate.to(dtype))
+    save_states = torch.is_grad_enabled() and any(tensor is not None and tensor.requires_grad for tensor in tensors)
+    output, _ = backend.scan(*tensors, scale, reverse, save_states)
+    return output.to(output_dtype)
