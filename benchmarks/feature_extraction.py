@@ -1,0 +1,121 @@
+# Copyright 2026 The hf-audio-ssm authors.
+# SPDX-License-Identifier: Apache-2.0
+"""
+Compares the speed of SsambaFeatureExtractor with that of transformers' ASTFeatureExtractor, which computes the same
+features. Calls alternate, so that a change in the machine's load meets both; the ratio is that of the medians.
+
+    python benchmarks/feature_extraction.py --output feature_extraction.json
+"""
+
+import argparse
+import json
+import logging
+import os
+import platform
+import statistics
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+import transformers
+from transformers import ASTFeatureExtractor
+from transformers.utils import is_speech_available
+
+from hf_audio_ssm import SsambaFeatureExtractor
+
+
+SAMPLING_RATE = 16000
+TARGET_RATIO = 8.0
+
+
+def interleaved_times(calls: dict[str, Callable[[], object]], repeats: int) -> dict[str, list[float]]:
+    """Returns, per name, the seconds of `repeats` calls, made in turn after two unmeasured rounds."""
+    times = {name: [] for name in calls}
+    for round_index in range(-2, repeats):
+        for name, call in calls.items():
+            start = time.perf_counter()
+            call()
+            elapsed = time.perf_counter() - start
+            if round_index >= 0:
+                times[name].append(elapsed)
+    return times
+
+
+def measure(threads: int, batch_size: int, seconds: float, repeats: int) -> dict[str, float]:
+    """Returns one row of the table: milliseconds per clip of both feature extractors, their ratio and difference."""
+    torch.set_num_threads(threads)
+    generator = np.random.default_rng(0)
+    clips = [
+        (0.1 * generator.standard_normal(int(seconds * SAMPLING_RATE))).astype(np.float32) for _ in range(batch_size)
+    ]
+    extractors = {"ast": ASTFeatureExtractor(), "ssamba": SsambaFeatureExtractor()}
+
+    def call(name: str) -> np.ndarray:
+        return extractors[name](clips, sampling_rate=SAMPLING_RATE, return_tensors="np").input_values
+
+    difference = float(np.abs(call("ast") - call("ssamba")).max())
+    times = interleaved_times({name: lambda name=name: call(name) for name in extractors}, repeats)
+    medians = {name: 1000 * statistics.median(values) / batch_size for name, values in times.items()}
+    return {
+        "threads": threads,
+        "batch_size": batch_size,
+        "seconds": seconds,
+        "ast_ms_per_clip": medians["ast"],
+        "ssamba_ms_per_clip": medians["ssamba"],
+        "ratio": medians["ast"] / medians["ssamba"],
+        "largest_difference": difference,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seconds", type=float, default=10.0, help="length of a clip")
+    parser.add_argument("--batch_sizes", type=int, nargs="+", default=[1, 8], help="clips per call")
+    parser.add_argument("--repeats", type=int, default=30, help="measured calls of each feature extractor")
+    parser.add_argument("--output", type=Path, help="JSON file to write the results to")
+    arguments = parser.parse_args()
+    if arguments.seconds < 0.025:
+        parser.error(f"--seconds must be at least 0.025, one frame; got {arguments.seconds}")
+    if arguments.repeats < 1 or min(arguments.batch_sizes) < 1:
+        parser.error("--repeats and --batch_sizes must be at least 1")
+
+    logging.getLogger("transformers").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", message="At least one mel filter has all zero values")
+    thread_counts = sorted({1, torch.get_num_threads()})
+    backend = "torchaudio" if is_speech_available() else "numpy"
+    print(f"torch {torch.__version__}, transformers {transformers.__version__}, AST with {backend}")
+    print("threads  clips  AST ms/clip  SSAMBA ms/clip   ratio  largest difference")
+    rows = []
+    for threads in thread_counts:
+        for batch_size in arguments.batch_sizes:
+            row = measure(threads, batch_size, arguments.seconds, arguments.repeats)
+            rows.append(row)
+            print(
+                f"{threads:7d}  {batch_size:5d}  {row['ast_ms_per_clip']:11.2f}  {row['ssamba_ms_per_clip']:14.2f}"
+                f"  {row['ratio']:6.1f}  {row['largest_difference']:18.1e}",
+                flush=True,
+            )
+    worst = min(row["ratio"] for row in rows)
+    print(f"lowest ratio {worst:.1f} (target: at least {TARGET_RATIO:g})")
+
+    if arguments.output is not None:
+        results = {
+            "torch": torch.__version__,
+            "transformers": transformers.__version__,
+            "ast_backend": backend,
+            "processor": platform.processor() or platform.machine(),
+            "repeats": arguments.repeats,
+            "target_ratio": TARGET_RATIO,
+            "results": rows,
+        }
+        temporary = arguments.output.with_name(arguments.output.name + ".tmp")
+        temporary.write_text(json.dumps(results, indent=2) + "\n")
+        os.replace(temporary, arguments.output)
+        print(f"wrote {arguments.output}")
+
+
+if __name__ == "__main__":
+    main()

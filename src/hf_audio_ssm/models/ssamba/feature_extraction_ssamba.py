@@ -1,0 +1,631 @@
+# Copyright 2026 The hf-audio-ssm authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Feature extractor of SSAMBA: Kaldi-compatible log-mel filter banks in PyTorch."""
+
+import math
+import os
+import warnings
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
+from numbers import Integral, Real
+
+import numpy as np
+import torch
+from transformers.audio_utils import mel_filter_bank
+from transformers.feature_extraction_sequence_utils import SequenceFeatureExtractor
+from transformers.feature_extraction_utils import BatchFeature
+from transformers.utils import PaddingStrategy, TensorType, logging
+
+
+logger = logging.get_logger(__name__)
+
+FRAME_LENGTH_MS = 25
+FRAME_SHIFT_MS = 10
+PREEMPHASIS = 0.97
+MIN_FREQUENCY = 20.0
+MEL_FLOOR = 1.1920928955078125e-07
+
+# Frames worked on at a time: few enough to stay in a CPU core's cache, many enough to fill a GPU.
+CPU_BLOCK_FRAMES = 512
+ACCELERATOR_BLOCK_FRAMES = 32768
+
+# Adjacent filters share few FFT bins: multiplying them in bands skips most of the filter matrix's zeros.
+CPU_BAND_FILTERS = 16
+
+NORMALIZATION_PRESETS = {
+    "audioset": {"mean": -4.2677393, "std": 4.5689974, "max_length": 1024},
+    "librispeech": {"mean": -4.2677393, "std": 4.5689974, "max_length": 1024},
+    "esc50": {"mean": -6.6268077, "std": 5.358466, "max_length": 512},
+    "speech_commands": {"mean": -6.845978, "std": 5.5654526, "max_length": 128},
+    "urbansound8k": {"mean": -5.138443946838379, "std": 4.229961395263672, "max_length": 6144},
+}
+
+
+def _frame_sizes(sampling_rate: int) -> tuple[int, int, int]:
+    """Returns the samples of a frame, the samples between two frames, and the FFT size, as Kaldi rounds them."""
+    frame_length = sampling_rate * FRAME_LENGTH_MS // 1000
+    frame_shift = sampling_rate * FRAME_SHIFT_MS // 1000
+    return frame_length, frame_shift, 1 << (frame_length - 1).bit_length()
+
+
+def _hann_window(sampling_rate: int) -> torch.Tensor:
+    """Returns the symmetric Hann window, float32 (frame length,), on the CPU."""
+    return torch.hann_window(_frame_sizes(sampling_rate)[0], periodic=False, dtype=torch.float32, device="cpu")
+
+
+@lru_cache(maxsize=16)
+def _kaldi_mel_filters(sampling_rate: int, num_mel_bins: int) -> np.ndarray:
+    """Returns Kaldi's mel filters, float64 (FFT size / 2 + 1, mel bins), read-only because they are shared."""
+    with warnings.catch_warnings():
+        # 128 filters on 257 FFT bins leave the narrowest ones empty; the published weights were trained like this.
+        warnings.filterwarnings("ignore", message="At least one mel filter has all zero values")
+        filters = mel_filter_bank(
+            num_frequency_bins=_frame_sizes(sampling_rate)[2] // 2 + 1,
+            num_mel_filters=num_mel_bins,
+            min_frequency=MIN_FREQUENCY,
+            max_frequency=sampling_rate / 2,
+            sampling_rate=sampling_rate,
+            norm=None,
+            mel_scale="kaldi",
+            triangularize_in_mel_space=True,
+        )
+    filters.flags.writeable = False
+    return filters
+
+
+@lru_cache(maxsize=16)
+def _front_end_tensors(
+    sampling_rate: int, num_mel_bins: int, device: torch.device
+) -> tuple[torch.Tensor, list[tuple[slice, slice, torch.Tensor]]]:
+    """
+    Returns, on `device`, the window without its first value (which is zero), and the mel filters in bands:
+    (FFT bins, mel bins, weights (FFT bins, mel bins)).
+    """
+    # On CUDA float64, because TensorFloat-32, when a user allows it, would cost the filter bank three digits.
+    dtype = torch.float64 if device.type == "cuda" else torch.float32
+    band_size = CPU_BAND_FILTERS if device.type == "cpu" else num_mel_bins
+    filters = _kaldi_mel_filters(sampling_rate, num_mel_bins)
+    bands = []
+    # Tensors made in inference mode could not be used outside of it later.
+    with torch.inference_mode(False):
+        for start in range(0, num_mel_bins, band_size):
+            mel_bins = slice(start, min(start + band_size, num_mel_bins))
+            used = np.flatnonzero(filters[:, mel_bins].any(axis=1))
+            fft_bins = slice(int(used[0]), int(used[-1]) + 1) if used.size else slice(0, 0)
+            weights = torch.tensor(filters[fft_bins, mel_bins], dtype=dtype, device=device)
+            bands.append((fft_bins, mel_bins, weights))
+        window = _hann_window(sampling_rate)[1:].to(device)
+    return window, bands
+
+
+def _log_mel_blocks(
+    waveforms: torch.Tensor, sampling_rate: int, num_mel_bins: int
+) -> Iterator[tuple[int, torch.Tensor]]:
+    """
+    Yields the log-mel filter bank of `waveforms`, float32 (clips, samples), block by block in time: the block's first
+    frame and its values, float32 (clips, frames, mel bins), so that no array over all frames but the result is needed.
+    """
+    frame_length, frame_shift, fft_size = _frame_sizes(sampling_rate)
+    window, bands = _front_end_tensors(sampling_rate, num_mel_bins, waveforms.device)
+    num_clips, num_samples = waveforms.shape
+    num_frames = 1 + (num_samples - frame_length) // frame_shift
+    block_frames = CPU_BLOCK_FRAMES if waveforms.device.type == "cpu" else ACCELERATOR_BLOCK_FRAMES
+    block_frames = min(num_frames, max(1, block_frames // num_clips))
+    centred_block = waveforms.new_empty((num_clips, block_frames, frame_length))
+    padded_block = waveforms.new_zeros((num_clips, block_frames, fft_size))
+
+    for start in range(0, num_frames, block_frames):
+        length = min(block_frames, num_frames - start)
+        first_sample = start * frame_shift
+        samples = waveforms[:, first_sample : first_sample + (length - 1) * frame_shift + frame_length]
+        frames = samples.unfold(1, frame_length, frame_shift)
+        centred = centred_block[:, :length]
+        padded = padded_block[:, :length]
+
+        # Each step rounds as Kaldi's ports to PyTorch do: between a loud tone and the floor, float32's rounding is what
+        # is heard, so fused or reordered operations would be as precise but miss the published features by 1e-2.
+        torch.sub(frames, frames.mean(-1, keepdim=True), out=centred)
+        # A frame's first sample stays zero in `padded`, because the window is zero there.
+        emphasised = padded[..., 1:frame_length]
+        torch.mul(centred[..., :-1], PREEMPHASIS, out=emphasised)
+        torch.sub(centred[..., 1:], emphasised, out=emphasised).mul_(window)
+
+        squares = torch.view_as_real(torch.fft.rfft(padded)).square_()
+        power = torch.add(squares[..., 0], squares[..., 1]).flatten(0, 1)
+        mel = power.new_empty((num_clips * length, num_mel_bins), dtype=bands[0][2].dtype)
+        for fft_bins, mel_bins, weights in bands:
+            # `out=` also keeps autocast from lowering the precision of the product.
+            torch.mm(power[:, fft_bins].to(weights.dtype), weights, out=mel[:, mel_bins])
+        yield start, mel.clamp_(min=MEL_FLOOR).log_().to(torch.float32).view(num_clips, length, num_mel_bins)
+
+
+def _is_array(value) -> bool:
+    return isinstance(value, (np.ndarray, torch.Tensor)) or (
+        hasattr(value, "__array__") and not isinstance(value, np.generic)
+    )
+
+
+def _describe(value) -> str:
+    text = repr(value)
+    return f"{type(value).__name__} {text if len(text) <= 60 else text[:57] + '...'}"
+
+
+def _read_values(values, name: str) -> torch.Tensor:
+    """
+    Turns an array, a tensor or a (nested) list of numbers into a float32 tensor of the same shape, on its device.
+    Integer samples of a fixed width become fractions of full scale; a list's Python integers are taken as they are.
+
+    Raises `TypeError` for anything that is no real number, `ValueError` for ragged lists and for 64-bit integers that
+    cannot be 64-bit samples.
+    """
+    if isinstance(values, (str, bytes, bytearray, os.PathLike)):
+        raise TypeError(
+            f"`{name}` must hold audio samples, got {_describe(values)}. Read audio files first, for example with"
+            " `transformers.audio_utils.load_audio(path, sampling_rate=16000)`."
+        )
+    if not isinstance(values, (list, tuple)) and not _is_array(values):
+        hint = ' Pass its "array" entry.' if isinstance(values, dict) and "array" in values else ""
+        raise TypeError(
+            f"`{name}` must be a NumPy array, a torch tensor or a list of numbers, got {_describe(values)}.{hint}"
+        )
+    from_list = isinstance(values, (list, tuple))
+
+    if isinstance(values, torch.Tensor):
+        tensor = values.detach()
+        if tensor.dtype == torch.bool or tensor.is_complex() or tensor.is_quantized:
+            raise TypeError(f"`{name}` must hold real floats or integers, got a tensor of {tensor.dtype}.")
+    else:
+        try:
+            array = np.asarray(values)
+        except (ValueError, TypeError) as error:
+            raise ValueError(
+                f"`{name}` must be an array of numbers or lists of equal length; converting it failed: {error}"
+            ) from error
+        if array.dtype.kind not in "fiu":
+            raise TypeError(f"`{name}` must hold real floats or integers, got values of dtype {array.dtype}.")
+        if from_list and array.dtype == np.int64:
+            array = array.astype(np.float32)
+        if array.dtype.kind == "f" and array.dtype.itemsize > 8:
+            array = array.astype(np.float64)
+        # PyTorch takes only writeable arrays with positive strides, in the machine's byte order.
+        tensor = torch.from_numpy(np.require(array, array.dtype.newbyteorder("="), ["C", "W"]))
+
+    if tensor.is_floating_point():
+        return tensor.to(torch.float32)
+    info = torch.iinfo(tensor.dtype)
+    samples = tensor.to(torch.float32)
+    if info.bits == 64 and samples.numel() and 0 < samples.abs().max() < 2.0**31:
+        raise ValueError(
+            f"`{name}` holds {tensor.dtype} samples of at most {int(samples.abs().max())}, far below that type's full"
+            " scale, so their own scale is unknown. Convert them to the type that they were recorded in (for example"
+            " int16), or to floats in [-1, 1]."
+        )
+    full_scale = 2.0 ** (info.bits - 1)
+    return (samples - full_scale if info.min == 0 else samples) / full_scale
+
+
+def _to_mono(samples: torch.Tensor, name: str) -> torch.Tensor:
+    """Averages the channels, the shorter axis of a 2-D clip; checks the number of dimensions and of samples."""
+    if samples.ndim not in (1, 2):
+        expected = "a clip is 1-D (samples,) or, inside a list, 2-D (channels, samples) or (samples, channels)"
+        raise ValueError(f"`{name}` has {samples.ndim} dimensions, shape {tuple(samples.shape)}; {expected}.")
+    if samples.numel() == 0:
+        raise ValueError(f"`{name}` is empty (shape {tuple(samples.shape)}); expected audio samples.")
+    if samples.ndim == 1:
+        return samples
+    if samples.shape[0] == samples.shape[1]:
+        raise ValueError(
+            f"`{name}` has shape {tuple(samples.shape)}; the shorter axis of a 2-D clip is taken for its channels, which"
+            " a square shape does not tell. Pass one clip as (samples,), several as a list of them."
+        )
+    return samples.mean(dim=0 if samples.shape[0] < samples.shape[1] else 1)
+
+
+def _check_positive_int(name: str, value, minimum: int = 1) -> int:
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < minimum:
+        raise ValueError(f"`{name}` must be an integer of at least {minimum}, got {value!r}.")
+    return int(value)
+
+
+def _check_number(name: str, value, positive: bool = False) -> float:
+    if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value) or (positive and value <= 0):
+        raise ValueError(f"`{name}` must be a finite{' positive' if positive else ''} number, got {value!r}.")
+    return float(value)
+
+
+class SsambaFeatureExtractor(SequenceFeatureExtractor):
+    r"""
+    Constructs a SSAMBA feature extractor.
+
+    Turns audio into what SSAMBA (arXiv 2405.11831) was trained on: the waveform minus its mean, Kaldi's log-mel filter
+    bank (25 ms Hann frames every 10 ms, pre-emphasis 0.97, power spectrum, from 20 Hz to half the sampling rate,
+    natural logarithm with floor 1.1920929e-07, no dither, amplitude not scaled to 16-bit integers), padded or cut to
+    `max_length` frames, then normalised as `(x - mean) / (2 * std)`.
+
+    Args:
+        feature_size (`int`, *optional*, defaults to 1):
+            Values per step of the sequences that the inherited `pad` method works on.
+        sampling_rate (`int`, *optional*, defaults to 16000):
+            Sampling rate of the audio, in hertz, at least 100.
+        num_mel_bins (`int`, *optional*, defaults to 128):
+            Number of mel frequency bins.
+        max_length (`int`, *optional*, defaults to 1024):
+            Number of frames to pad or cut to; a frame is 10 ms.
+        padding_value (`float`, *optional*, defaults to 0.0):
+            Value of padded frames, before normalisation.
+        do_normalize (`bool`, *optional*, defaults to `True`):
+            Whether to normalise with `mean` and `std`.
+        mean (`float`, *optional*, defaults to -4.2677393):
+            Mean of the log-mel values, AudioSet's by default; see also [`~SsambaFeatureExtractor.from_preset`] and
+            [`~SsambaFeatureExtractor.compute_mean_std`].
+        std (`float`, *optional*, defaults to 4.5689974):
+            Standard deviation of the log-mel values, AudioSet's by default.
+        return_attention_mask (`bool`, *optional*, defaults to `False`):
+            Whether to return `attention_mask` unless a call says otherwise.
+
+    Raises:
+        `ValueError`: for an argument out of range.
+    """
+
+    model_input_names = ["input_values", "attention_mask"]
+
+    def __init__(
+        self,
+        feature_size: int = 1,
+        sampling_rate: int = 16000,
+        num_mel_bins: int = 128,
+        max_length: int = 1024,
+        padding_value: float = 0.0,
+        do_normalize: bool = True,
+        mean: float = -4.2677393,
+        std: float = 4.5689974,
+        return_attention_mask: bool = False,
+        **kwargs,
+    ):
+        # Below 100 Hz a step of 10 ms holds no sample.
+        sampling_rate = _check_positive_int("sampling_rate", sampling_rate, minimum=100)
+        super().__init__(feature_size=feature_size, sampling_rate=sampling_rate, padding_value=padding_value, **kwargs)
+        self.num_mel_bins = _check_positive_int("num_mel_bins", num_mel_bins)
+        self.max_length = _check_positive_int("max_length", max_length)
+        self.do_normalize = do_normalize
+        self.mean = _check_number("mean", mean)
+        self.std = _check_number("std", std, positive=True)
+        self.return_attention_mask = return_attention_mask
+
+    @classmethod
+    def from_preset(cls, name: str, **kwargs) -> "SsambaFeatureExtractor":
+        """
+        Makes a feature extractor with the mean, standard deviation and length that the authors use for a data set.
+
+        Args:
+            name (`str`):
+                `"audioset"`, `"librispeech"`, `"esc50"`, `"speech_commands"`, or `"urbansound8k"` (scenes of one
+                minute).
+            kwargs:
+                Further arguments of the class, which also override the preset's.
+
+        Raises:
+            `ValueError`: for an unknown name.
+        """
+        if name not in NORMALIZATION_PRESETS:
+            raise ValueError(f"`name` must be one of {sorted(NORMALIZATION_PRESETS)}, got {name!r}.")
+        return cls(**{**NORMALIZATION_PRESETS[name], **kwargs})
+
+    @property
+    def window(self) -> np.ndarray:
+        """The Hann window, float32 of shape (samples of a frame,)."""
+        return _hann_window(self.sampling_rate).numpy()
+
+    @property
+    def mel_filters(self) -> np.ndarray:
+        """Kaldi's mel filters, float64 of shape (FFT size / 2 + 1, num_mel_bins)."""
+        return _kaldi_mel_filters(self.sampling_rate, self.num_mel_bins)
+
+    def _check_sampling_rate(self, sampling_rate: int | None, resample: bool) -> None:
+        if sampling_rate is None:
+            if resample:
+                raise ValueError("`resample=True` needs `sampling_rate`, the rate of `raw_speech`; got None.")
+            logger.warning(
+                f"It is strongly recommended to pass the `sampling_rate` argument to `{self.__class__.__name__}()`. "
+                "Failing to do so can result in silent errors that might be hard to debug."
+            )
+        elif resample:
+            _check_number("sampling_rate", sampling_rate, positive=True)
+        elif sampling_rate != self.sampling_rate:
+            raise ValueError(
+                f"`sampling_rate` is {sampling_rate!r}, but this feature extractor expects audio sampled at"
+                f" {self.sampling_rate} Hz. Pass audio at that rate, or `resample=True` to have it converted."
+            )
+
+    def _read_clip(
+        self, values, name: str, sampling_rate: int | None, resample: bool, device: torch.device
+    ) -> torch.Tensor:
+        """Returns one clip as float32 (samples,) on `device`, mono, minus its mean; raises for unusable input."""
+        clip = _to_mono(_read_values(values, name), name)
+        if resample and sampling_rate != self.sampling_rate:
+            try:
+                import soxr
+            except ImportError as error:
+                raise ImportError("`resample=True` needs the soxr package: pip install soxr") from error
+            resampled = soxr.resample(clip.cpu().numpy(), sampling_rate, self.sampling_rate)
+            clip = torch.from_numpy(np.ascontiguousarray(resampled, dtype=np.float32))
+        clip = clip.to(device)
+
+        frame_length = _frame_sizes(self.sampling_rate)[0]
+        if clip.numel() < frame_length:
+            raise ValueError(
+                f"`{name}` has {clip.numel()} samples at {self.sampling_rate} Hz, fewer than the {frame_length} of one"
+                f" frame ({FRAME_LENGTH_MS} ms). (A 2-D array is a batch of mono clips, (clips, samples); a"
+                " multi-channel clip belongs in a list.)"
+            )
+        mean = clip.mean()
+        # A sum is finite only if every sample is, which spares a pass over the samples.
+        if not torch.isfinite(mean):
+            bad = int((~torch.isfinite(clip)).sum())
+            found = f"{bad} samples that are NaN or infinite" if bad else "samples too large for float32 sums"
+            raise ValueError(f"`{name}` holds {found}; expected finite amplitudes, usually in [-1, 1].")
+        return clip - mean
+
+    def _num_frames(self, clip: torch.Tensor) -> int:
+        frame_length, frame_shift, _ = _frame_sizes(self.sampling_rate)
+        return 1 + (clip.numel() - frame_length) // frame_shift
+
+    def _extract_fbank_features(
+        self, clips: list[torch.Tensor], lengths: list[int], names: list[str], outputs: list[torch.Tensor]
+    ) -> None:
+        """Writes the first `lengths[i]` log-mel frames of `clips[i]` to `outputs[i]`, (lengths[i], mel bins)."""
+        frame_length, frame_shift, _ = _frame_sizes(self.sampling_rate)
+        used = [clip[: (length - 1) * frame_shift + frame_length] for clip, length in zip(clips, lengths, strict=True)]
+        if used[0].device.type == "cpu":
+            # One by one, a clip's result cannot depend on what else is in the batch, down to the last bit.
+            groups = [([i], clip[None]) for i, clip in enumerate(used)]
+        else:
+            groups = [(range(len(used)), torch.nn.utils.rnn.pad_sequence(used, batch_first=True))]
+
+        for indices, waveforms in groups:
+            for start, block in _log_mel_blocks(waveforms, self.sampling_rate, self.num_mel_bins):
+                if not torch.isfinite(block.sum()):
+                    row = int((~torch.isfinite(block.sum(dim=(1, 2)))).nonzero()[0])
+                    raise ValueError(
+                        f"`{names[indices[row]]}` holds samples too large for a float32 power spectrum; expected"
+                        " amplitudes usually in [-1, 1]."
+                    )
+                for i, values in zip(indices, block, strict=True):
+                    target = outputs[i][start : start + len(values)]
+                    target.copy_(values[: len(target)])
+
+    def normalize(self, input_values):
+        """Normalises log-mel values, an array or a tensor of any shape: `(input_values - mean) / (2 * std)`."""
+        return (input_values - self.mean) / (self.std * 2)
+
+    @torch.no_grad()
+    def __call__(
+        self,
+        raw_speech: np.ndarray | torch.Tensor | list,
+        sampling_rate: int | None = None,
+        return_tensors: str | TensorType | None = None,
+        padding: bool | str | PaddingStrategy = "max_length",
+        truncation: bool = True,
+        max_length: int | None = None,
+        return_attention_mask: bool | None = None,
+        resample: bool = False,
+        device: str | torch.device | None = None,
+    ) -> BatchFeature:
+        """
+        Turns one clip or several into the model's input.
+
+        Args:
+            raw_speech (`np.ndarray`, `torch.Tensor` or `list`):
+                One mono clip, (samples,) or a list of numbers; or a batch of mono clips, a 2-D array or tensor (clips,
+                samples); or a list of clips, each (samples,), (channels, samples) or (samples, channels). In a list,
+                the shorter axis of a 2-D clip is its channels; they are averaged. Floats of any width are taken as
+                they are. Integer types are PCM samples and are scaled to [-1, 1) by the type's full scale (int16 by
+                32768; unsigned types after subtracting half of their range, uint8 as (x - 128) / 128). Integers in
+                Python lists are taken as they are.
+            sampling_rate (`int`, *optional*):
+                Sampling rate of `raw_speech`, in hertz. Without it a wrong rate stays unnoticed: a warning says so.
+            return_tensors (`str` or [`~utils.TensorType`], *optional*):
+                `"pt"` for tensors (on the device that computed them), `"np"` for arrays, `None` for lists of arrays.
+            padding (`bool`, `str` or [`~utils.PaddingStrategy`], *optional*, defaults to `"max_length"`):
+                `"max_length"` pads to `max_length` frames, `"longest"` or `True` to the batch's longest clip;
+                `"do_not_pad"` or `False` leaves the lengths, which must then be equal where tensors or arrays are
+                asked for.
+            truncation (`bool`, *optional*, defaults to `True`):
+                Whether clips are cut to `max_length` frames. Without it longer clips stay whole, hours if need be,
+                with `padding="longest"`, and are refused with `padding="max_length"`.
+            max_length (`int`, *optional*):
+                Frames to pad or cut to instead of the feature extractor's own `max_length`.
+            return_attention_mask (`bool`, *optional*):
+                Whether to return `attention_mask`; the feature extractor's own setting by default.
+            resample (`bool`, *optional*, defaults to `False`):
+                Whether to convert audio at another `sampling_rate`, with the soxr package.
+            device (`str` or `torch.device`, *optional*):
+                Where to compute; by default where the tensors in `raw_speech` are, else the CPU.
+
+        Returns:
+            [`BatchFeature`] with `input_values`, float32 of shape (clips, frames, num_mel_bins), and, if asked for,
+            `attention_mask`, int32 of shape (clips, frames), 1 for frames of audio and 0 for padding.
+
+        Raises:
+            `ValueError`, `TypeError`: if an argument cannot be used, naming it, what it was and what is expected: no
+            clip, an empty one, one shorter than a frame, NaN or infinite samples, another sampling rate, more than two
+            dimensions, values that are not numbers.
+            `ImportError`: if `resample` needs soxr and it is not installed.
+        """
+        self._check_sampling_rate(sampling_rate, resample)
+        strategy = self._padding_strategy(padding)
+        max_length = self.max_length if max_length is None else _check_positive_int("max_length", max_length)
+        if return_tensors not in (None, "pt", "np", TensorType.PYTORCH, TensorType.NUMPY):
+            raise ValueError(f'`return_tensors` must be "pt", "np" or None, got {return_tensors!r}.')
+        if return_attention_mask is None:
+            return_attention_mask = self.return_attention_mask
+
+        raw_clips, names = self._split_batch(raw_speech)
+        device = self._choose_device(device, raw_clips)
+        clips = [
+            self._read_clip(raw_clip, name, sampling_rate, resample, device)
+            for raw_clip, name in zip(raw_clips, names, strict=True)
+        ]
+        lengths = [self._num_frames(clip) for clip in clips]
+        if truncation:
+            lengths = [min(length, max_length) for length in lengths]
+        longest = max(lengths)
+        if strategy == PaddingStrategy.MAX_LENGTH and longest > max_length:
+            raise ValueError(
+                f"`{names[lengths.index(longest)]}` has {longest} frames, more than `max_length` ({max_length}); allow"
+                ' `truncation=True`, or pad with `padding="longest"`.'
+            )
+        if strategy == PaddingStrategy.DO_NOT_PAD and return_tensors is not None and min(lengths) != longest:
+            raise ValueError(
+                f"`padding={padding!r}` leaves clips of {min(lengths)} to {longest} frames, which fit no single array;"
+                ' pad with "longest" or "max_length", or pass `return_tensors=None`.'
+            )
+        if strategy == PaddingStrategy.DO_NOT_PAD:
+            padded_lengths = lengths
+        else:
+            padded_lengths = [max_length if strategy == PaddingStrategy.MAX_LENGTH else longest] * len(lengths)
+
+        # One allocation where the clips come out equally long: splitting it into rows costs nothing.
+        if min(padded_lengths) == max(padded_lengths):
+            shape = (len(clips), padded_lengths[0], self.num_mel_bins)
+            input_values = torch.empty(shape, dtype=torch.float32, device=device)
+            attention_mask = torch.zeros(shape[:2], dtype=torch.int32, device=device)
+        else:
+            input_values = [
+                torch.empty((n, self.num_mel_bins), dtype=torch.float32, device=device) for n in padded_lengths
+            ]
+            attention_mask = [torch.zeros(n, dtype=torch.int32, device=device) for n in padded_lengths]
+        outputs = []
+        for values, mask, length in zip(input_values, attention_mask, lengths, strict=True):
+            audio = slice(len(values) - length, None) if self.padding_side == "left" else slice(0, length)
+            values[: audio.start] = self.padding_value
+            values[audio.start + length :] = self.padding_value
+            mask[audio] = 1
+            outputs.append(values[audio])
+        self._extract_fbank_features(clips, lengths, names, outputs)
+        if self.do_normalize:
+            for values in input_values:
+                values.sub_(self.mean).div_(self.std * 2)
+
+        features = {"input_values": input_values}
+        if return_attention_mask:
+            features["attention_mask"] = attention_mask
+        if return_tensors is None:
+            features = {key: [row.cpu().numpy() for row in value] for key, value in features.items()}
+        elif TensorType(return_tensors) == TensorType.NUMPY:
+            features = {key: value.cpu().numpy() for key, value in features.items()}
+        return BatchFeature(features)
+
+    @staticmethod
+    def _padding_strategy(padding) -> PaddingStrategy:
+        if isinstance(padding, bool):
+            return PaddingStrategy.LONGEST if padding else PaddingStrategy.DO_NOT_PAD
+        try:
+            return PaddingStrategy(padding)
+        except ValueError as error:
+            allowed = [strategy.value for strategy in PaddingStrategy]
+            raise ValueError(f"`padding` must be a bool or one of {allowed}, got {padding!r}.") from error
+
+    @staticmethod
+    def _split_batch(raw_speech) -> tuple[list, list[str]]:
+        """Returns the clips in `raw_speech`, unconverted, and a name for each, to be used in error messages."""
+        if isinstance(raw_speech, (list, tuple)):
+            if len(raw_speech) == 0:
+                raise ValueError("`raw_speech` is an empty list; expected at least one clip.")
+            first = raw_speech[0]
+            is_batch = isinstance(first, (list, tuple, dict, str, bytes, os.PathLike)) or (
+                _is_array(first) and np.ndim(first) > 0
+            )
+            clips = list(raw_speech) if is_batch else [raw_speech]
+        elif _is_array(raw_speech):
+            if not isinstance(raw_speech, torch.Tensor):
+                raw_speech = np.asarray(raw_speech)
+            if raw_speech.ndim > 2:
+                raise ValueError(
+                    f"`raw_speech` has {raw_speech.ndim} dimensions, shape {tuple(raw_speech.shape)}; expected one mono"
+                    " clip (samples,) or a batch of mono clips (clips, samples). Pass multi-channel clips as a list."
+                )
+            if raw_speech.ndim == 2 and len(raw_speech) == 0:
+                raise ValueError(
+                    f"`raw_speech` is an empty batch (shape {tuple(raw_speech.shape)}); expected at least one clip."
+                )
+            is_batch = raw_speech.ndim == 2
+            clips = list(raw_speech) if is_batch else [raw_speech]
+        else:
+            is_batch, clips = False, [raw_speech]
+        return clips, [f"raw_speech[{i}]" for i in range(len(clips))] if is_batch else ["raw_speech"]
+
+    @staticmethod
+    def _choose_device(device: str | torch.device | None, clips: list) -> torch.device:
+        if device is not None:
+            try:
+                return torch.device(device)
+            except (RuntimeError, TypeError) as error:
+                raise ValueError(f"`device` must name a torch device, got {device!r}: {error}") from error
+        devices = {clip.device if isinstance(clip, torch.Tensor) else torch.device("cpu") for clip in clips}
+        if len(devices) > 1:
+            found = sorted(str(found) for found in devices)
+            raise ValueError(f"`raw_speech` holds clips on {found}; pass `device` to say where to compute.")
+        return devices.pop()
+
+    @torch.no_grad()
+    def compute_mean_std(
+        self,
+        clips: Iterable[np.ndarray | torch.Tensor | list],
+        sampling_rate: int | None = None,
+        resample: bool = False,
+        include_padding: bool = False,
+        device: str | torch.device | None = None,
+    ) -> tuple[float, float]:
+        """
+        Computes the mean and standard deviation of a data set's log-mel values before normalisation, to be given to
+        the class as `mean` and `std`. The clips are taken one at a time, cut to `max_length` frames, and summed up in
+        float64; a progress bar is shown.
+
+        Args:
+            clips (iterable of `np.ndarray`, `torch.Tensor` or `list`):
+                The clips, each as an element of a list is given to a call; a generator will do.
+            sampling_rate (`int`, *optional*):
+                Sampling rate of the clips, in hertz.
+            resample (`bool`, *optional*, defaults to `False`):
+                Whether to convert clips at another `sampling_rate`, with the soxr package.
+            include_padding (`bool`, *optional*, defaults to `False`):
+                Whether frames padded up to `max_length` count, as in the original, whose figures therefore depend on
+                the chosen length.
+            device (`str` or `torch.device`, *optional*):
+                Where to compute; by default where each clip is.
+
+        Returns:
+            `tuple[float, float]`: the mean and the standard deviation over all frames and mel bins.
+
+        Raises:
+            `ValueError`, `TypeError`: if there is no clip, or one cannot be used (see a call).
+        """
+        self._check_sampling_rate(sampling_rate, resample)
+        count, mean, squared_deviations = 0, 0.0, 0.0
+
+        def add(other_count: int, other_mean: float, other_squared_deviations: float) -> None:
+            # Chan, Golub and LeVeque's update: sums of squares would cancel.
+            nonlocal count, mean, squared_deviations
+            total = count + other_count
+            delta = other_mean - mean
+            mean += delta * other_count / total
+            squared_deviations += other_squared_deviations + delta**2 * count * other_count / total
+            count = total
+
+        for index, raw_clip in enumerate(logging.tqdm(clips, desc="Filter bank statistics", unit="clip")):
+            name = f"clips[{index}]"
+            clip = self._read_clip(raw_clip, name, sampling_rate, resample, self._choose_device(device, [raw_clip]))
+            length = min(self._num_frames(clip), self.max_length)
+            values = torch.empty((length, self.num_mel_bins), dtype=torch.float32, device=clip.device)
+            self._extract_fbank_features([clip], [length], [name], [values])
+            variance, clip_mean = torch.var_mean(values.cpu().double(), correction=0)
+            add(values.numel(), clip_mean.item(), variance.item() * values.numel())
+            if include_padding and length < self.max_length:
+                add((self.max_length - length) * self.num_mel_bins, float(self.padding_value), 0.0)
+        if count == 0:
+            raise ValueError("`clips` holds no clip; expected at least one.")
+        return mean, math.sqrt(squared_deviations / count)
+
+
+__all__ = ["SsambaFeatureExtractor"]
