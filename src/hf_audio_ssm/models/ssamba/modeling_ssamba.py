@@ -561,20 +561,20 @@ class SsambaForAudioClassification(SsambaPreTrainedModel):
     def forward(
         self,
         input_values: torch.Tensor | None = None,
-        attention_mask: torch.Tensor | None = None,
         labels: torch.Tensor | None = None,
+        attention_mask: torch.Tensor | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> SequenceClassifierOutput:
         r"""
         Args:
             input_values (`torch.Tensor` of shape `(batch_size, frames, num_mel_bins)`):
                 Normalised log-mel spectrogram from [`SsambaFeatureExtractor`].
-            attention_mask (`torch.Tensor` of shape `(batch_size, frames)`, *optional*):
-                Must be all ones, see [`SsambaModel.forward`].
             labels (`torch.Tensor` of shape `(batch_size,)` or `(batch_size, num_labels)`, *optional*):
                 Class indices (single-label), zeros and ones for each class (multi-label), or numbers (regression), by
                 `config.problem_type`; without one, `num_labels == 1` means regression, integer labels single-label and
                 others multi-label.
+            attention_mask (`torch.Tensor` of shape `(batch_size, frames)`, *optional*):
+                Must be all ones, see [`SsambaModel.forward`].
 
         Returns:
             `SequenceClassifierOutput`: `logits` of shape `(batch_size, num_labels)`; `loss` if `labels` are given.
@@ -590,8 +590,7 @@ class SsambaForAudioClassification(SsambaPreTrainedModel):
 @dataclass
 class SsambaForPreTrainingOutput(ModelOutput):
     """
-    Output of [`SsambaForPreTraining`]. "masked" is the largest number of masked patches of a clip; clips with fewer have
-    meaningless predictions in the places left over.
+    Output of [`SsambaForPreTraining`]. Patches are frequency-major, their values rows of mel bins, flattened.
 
     Args:
         loss (`torch.Tensor` of shape `()`):
@@ -599,15 +598,15 @@ class SsambaForPreTrainingOutput(ModelOutput):
         nce (`torch.Tensor` of shape `()`):
             Contrastive loss: which true patch belongs to which prediction, among the masked ones of the same clip.
         mse (`torch.Tensor` of shape `()`):
-            Mean squared error of the reconstructed patches.
+            Mean squared error of the reconstructed masked patches.
         accuracy (`torch.Tensor` of shape `()`):
-            Share of predictions whose best match among the clip's true patches is the right one.
-        discriminative_predictions (`torch.Tensor` of shape `(batch_size, masked, patch values)`):
-            Predictions for the contrastive loss, in ascending order of patches.
-        generative_predictions (`torch.Tensor` of shape `(batch_size, masked, patch values)`):
-            Reconstructed patches (rows of mel bins, flattened), in ascending order of patches.
-        bool_masked_pos (`torch.BoolTensor` of shape `(batch_size, patches)`):
-            The mask.
+            Share of predictions whose best match among the clip's true masked patches is the right one.
+        discriminative_predictions (`torch.Tensor` of shape `(batch_size, patches, patch values)`):
+            Predictions for the contrastive loss; those of unmasked patches are not trained.
+        generative_predictions (`torch.Tensor` of shape `(batch_size, patches, patch values)`):
+            Reconstructed patches; those of unmasked patches are not trained.
+        mask (`torch.LongTensor` of shape `(batch_size, patches)`):
+            1 where a patch was masked, 0 elsewhere.
         hidden_states (`tuple[torch.Tensor]`, *optional*):
             As in [`SsambaModel`].
     """
@@ -618,7 +617,7 @@ class SsambaForPreTrainingOutput(ModelOutput):
     accuracy: torch.Tensor | None = None
     discriminative_predictions: torch.Tensor | None = None
     generative_predictions: torch.Tensor | None = None
-    bool_masked_pos: torch.Tensor | None = None
+    mask: torch.Tensor | None = None
     hidden_states: tuple[torch.Tensor, ...] | None = None
 
 
@@ -709,30 +708,23 @@ class SsambaForPreTraining(SsambaPreTrainedModel):
             )
         if bool_masked_pos is None:
             bool_masked_pos = self.draw_mask(input_values)
-            num_masked = int(bool_masked_pos[0].sum())
         else:
             bool_masked_pos = bool_masked_pos.to(device=input_values.device, dtype=torch.bool)
-            counts = bool_masked_pos.sum(dim=1)
-            if int(counts.min()) == 0:
+            # Reading the mask would break the graph of a compiled or exported model.
+            if not torch.compiler.is_compiling() and not bool_masked_pos.any(dim=1).all():
                 raise ValueError("`bool_masked_pos` must mask at least one patch of each clip, got a clip with none.")
-            num_masked = int(counts.max())
 
         outputs = self.ssamba(input_values, attention_mask=attention_mask, bool_masked_pos=bool_masked_pos, **kwargs)
-        # Masked patches first, in ascending order.
-        positions = (~bool_masked_pos).to(torch.uint8).argsort(dim=1, stable=True)[:, :num_masked, None]
-        is_masked = bool_masked_pos.gather(1, positions[..., 0])
         tokens = outputs.last_hidden_state[:, 1:]
-        tokens = tokens.gather(1, positions.expand(-1, -1, tokens.shape[2]))
         discriminative_predictions = self.discriminative_head(tokens)
         generative_predictions = self.generative_head(tokens)
 
         loss = nce = mse = accuracy = None
         if return_loss:
-            patches = self.patchify(input_values)
-            patches = patches.gather(1, positions.expand(-1, -1, patches.shape[2])).float()
-            nce, accuracy = self.discriminative_loss(patches, discriminative_predictions.float(), is_masked)
+            patches = self.patchify(input_values).float()
+            nce, accuracy = self.discriminative_loss(patches, discriminative_predictions.float(), bool_masked_pos)
             errors = (generative_predictions.float() - patches).square().mean(dim=2)
-            mse = self.mean_over_masked(errors, is_masked)
+            mse = self.mean_over_masked(errors, bool_masked_pos)
             loss = nce + self.config.generative_loss_weight * mse
         return SsambaForPreTrainingOutput(
             loss=loss,
@@ -741,33 +733,35 @@ class SsambaForPreTraining(SsambaPreTrainedModel):
             accuracy=accuracy,
             discriminative_predictions=discriminative_predictions,
             generative_predictions=generative_predictions,
-            bool_masked_pos=bool_masked_pos,
+            mask=bool_masked_pos.long(),
             hidden_states=outputs.hidden_states,
         )
 
     @staticmethod
-    def mean_over_masked(values: torch.Tensor, is_masked: torch.Tensor) -> torch.Tensor:
-        """Mean over each clip's masked patches, then over clips; both arguments `(batch_size, masked)`."""
-        return (torch.where(is_masked, values, 0).sum(dim=1) / is_masked.sum(dim=1)).mean()
+    def mean_over_masked(values: torch.Tensor, bool_masked_pos: torch.Tensor) -> torch.Tensor:
+        """Mean over each clip's masked patches, then over clips; both arguments `(batch_size, patches)`."""
+        return (torch.where(bool_masked_pos, values, 0).sum(dim=1) / bool_masked_pos.sum(dim=1)).mean()
 
     def discriminative_loss(
-        self, patches: torch.Tensor, predictions: torch.Tensor, is_masked: torch.Tensor
+        self, patches: torch.Tensor, predictions: torch.Tensor, bool_masked_pos: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """
-        Contrastive loss and accuracy.
+        Contrastive loss and accuracy among the masked patches of each clip.
 
         Args:
-            patches (`torch.Tensor` of shape `(batch_size, masked, patch values)`): The true patches.
-            predictions (`torch.Tensor` of shape `(batch_size, masked, patch values)`): The predictions for them.
-            is_masked (`torch.BoolTensor` of shape `(batch_size, masked)`): False in places left over.
+            patches (`torch.Tensor` of shape `(batch_size, patches, patch values)`): The true patches.
+            predictions (`torch.Tensor` of shape `(batch_size, patches, patch values)`): The predictions for them.
+            bool_masked_pos (`torch.BoolTensor` of shape `(batch_size, patches)`): The mask.
         """
         scores = patches @ predictions.transpose(1, 2)
-        scores = scores.masked_fill(~(is_masked[:, :, None] & is_masked[:, None, :]), torch.finfo(scores.dtype).min)
+        is_pair_masked = bool_masked_pos[:, :, None] & bool_masked_pos[:, None, :]
+        scores = scores.masked_fill(~is_pair_masked, torch.finfo(scores.dtype).min)
         log_probabilities = scores.log_softmax(dim=2)
-        nce = -self.mean_over_masked(log_probabilities.diagonal(dim1=1, dim2=2), is_masked)
+        nce = -self.mean_over_masked(log_probabilities.diagonal(dim1=1, dim2=2), bool_masked_pos)
         # As in the original, the best TRUE patch for each prediction, of probabilities normalised the other way.
-        is_right = log_probabilities.argmax(dim=1) == torch.arange(scores.shape[1], device=scores.device)
-        return nce, self.mean_over_masked(is_right.to(scores.dtype), is_masked)
+        best = log_probabilities.masked_fill(~is_pair_masked, -torch.inf).argmax(dim=1)
+        is_right = best == torch.arange(scores.shape[1], device=scores.device)
+        return nce, self.mean_over_masked(is_right.to(scores.dtype), bool_masked_pos)
 
 
 __all__ = [
