@@ -394,10 +394,6 @@ class SsambaFeatureExtractor(SequenceFeatureExtractor):
                     target = outputs[i][start : start + len(values)]
                     target.copy_(values[: len(target)])
 
-    def normalize(self, input_values):
-        """Normalises log-mel values, an array or a tensor of any shape: `(input_values - mean) / (2 * std)`."""
-        return (input_values - self.mean) / (self.std * 2)
-
     @torch.no_grad()
     def __call__(
         self,
