@@ -1,0 +1,82 @@
+// Copyright 2026 The hf-audio-ssm authors.
+// SPDX-License-Identifier: Apache-2.0
+//
+// The table of one instruction set's kernels, and what the driver hands to them.
+#pragma once
+
+#include <cstddef>
+
+#include "calls.h"
+
+namespace hf_audio_ssm {
+
+// The rows that all channels of a direction share, as float32: time step inputs (only when projected), B and C.
+struct SharedRows {
+    const float* dt;
+    const float* B;
+    const float* C;
+    int64_t dt_batch_stride, B_batch_stride, C_batch_stride;
+    ptrdiff_t dt_row_stride, B_row_stride, C_row_stride;
+};
+
+// What a direction does with its share of the sum over the directions.
+enum class Share {
+    kStore,   // leave it in `partial`
+    kAdd,     // add `partial`, then write the result
+    kFinish,  // it is the whole sum: write the result
+};
+
+struct BlockTask {
+    int64_t batch;
+    int64_t block;
+    int64_t direction;
+    Share share;
+    float* partial;  // (length, 16) in time order
+    float* scratch;  // of `*_scratch_floats`
+};
+
+struct Kernels {
+    const char* name;
+    void (*widen)(const void* source, int64_t dtype, float* target, int64_t count);
+    void (*narrow)(const float* source, int64_t dtype, void* target, int64_t count);
+    void (*scan_block)(const ScanCall&, const SharedRows&, const BlockTask&);
+    // Gates and writes the sum of both directions' `partial` of one batch row and block.
+    void (*combine)(const ScanCall&, int64_t batch, int64_t block, const float* first, const float* second, float* scratch);
+    // `shared_grads`: (length, rank or 0 + 2 * states), added to; `own_grads`: (states + rank or 0 + 2, 16), overwritten.
+    void (*scan_block_backward)(
+        const ScanCall&, const SharedRows&, const BlockTask&, float* shared_grads, float* own_grads);
+    // Writes the sum of both directions' `partial` of the gate's gradient.
+    void (*combine_gate_grads)(const ScanCall&, int64_t batch, int64_t block, const float* first, const float* second);
+    void (*convolve_tile)(const ConvolutionCall&, int64_t batch, int64_t first_row, int64_t last_row, float* scratch);
+    // `own_grads`: (2, kernel + 1, 16), overwritten.
+    void (*convolve_block_backward)(
+        const ConvolutionCall&, int64_t batch, int64_t block, float* scratch, float* own_grads);
+    void (*exp2)(const float* source, float* target, int64_t count);
+};
+
+// Null where neither the compiler nor the architecture has the instruction set.
+const Kernels* kernels_avx512();
+const Kernels* kernels_avx2();
+const Kernels* kernels_baseline();
+
+inline int64_t blocks_of(int64_t channels) { return (channels + kLanes - 1) / kLanes; }
+inline int64_t chunks_of(int64_t length) { return (length + kChunk - 1) / kChunk; }
+inline int64_t projected_rank(const ScanCall& call, int64_t direction) {
+    return call.directions[direction].dt_weight ? call.rank : 0;
+}
+
+constexpr int kChunkFloats = kChunk * kLanes;
+constexpr int kMaxGroup = 16;  // states that any instruction set keeps in registers at once
+
+// Six buffers of a chunk (see scan.inc), then A, the state and the time step's weight.
+inline size_t scan_scratch_floats(const ScanCall& call) { return 6 * kChunkFloats + (2 * call.states + call.rank) * kLanes; }
+// The same, five more buffers of a chunk, the chunk's states and decays, and the gradient with respect to the state.
+inline size_t backward_scratch_floats(const ScanCall& call) {
+    return 11 * kChunkFloats + (3 * call.states + call.rank) * kLanes + (2 * kChunk + 1) * kMaxGroup * kLanes;
+}
+// Input rows with halos, two gradients with halos, weights and biases of both directions.
+inline size_t convolution_scratch_floats(const ConvolutionCall& call) {
+    return 3 * (kChunk + 2 * (call.kernel - 1)) * kLanes + 2 * (call.kernel + 1) * kLanes;
+}
+
+}  // namespace hf_audio_ssm
