@@ -1,0 +1,496 @@
+# Copyright 2026 The hf-audio-ssm authors.
+# SPDX-License-Identifier: Apache-2.0
+"""
+What every converter of original checkpoints needs: finding and reading the file, accounting for every tensor, writing
+a folder that transformers loads (with or without the package), checking it, and pushing it to the Hub.
+"""
+
+import argparse
+import hashlib
+import inspect
+import logging
+import os
+import pickle
+import re
+import shutil
+import sys
+import tempfile
+import zipfile
+from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from huggingface_hub import HfApi, ModelCard, ModelCardData, hf_hub_download
+from huggingface_hub.errors import EntryNotFoundError, HFValidationError, HTTPError
+from huggingface_hub.utils import validate_repo_id
+from safetensors import SafetensorError
+from transformers import AutoConfig, AutoFeatureExtractor, PreTrainedModel, SequenceFeatureExtractor
+
+import hf_audio_ssm
+
+
+logger = logging.getLogger("conversion")
+
+MODEL_CARDS_DIR = Path(__file__).resolve().parent.parent / "model_cards"
+
+
+class ConversionError(ValueError):
+    """A checkpoint, an argument or a folder that cannot be used; the message says what was found, in one line."""
+
+    def __init__(self, message: str):
+        super().__init__(" ".join(message.split()))
+
+
+@dataclass(frozen=True)
+class CheckpointSource:
+    """
+    A checkpoint file and where it comes from.
+
+    Args:
+        path (`Path`): The file on this machine.
+        repo_id (`str`, *optional*): The Hub repository that it was downloaded from.
+    """
+
+    path: Path
+    repo_id: str | None = None
+
+    def sha256(self) -> str:
+        """SHA-256 of the file, in hexadecimal."""
+        digest = hashlib.sha256()
+        with self.path.open("rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+        return digest.hexdigest()
+
+
+def find_checkpoint(
+    checkpoint: str | Path, filename: str | None = None, revision: str | None = None
+) -> CheckpointSource:
+    """
+    Finds a checkpoint: a local file, or one in a Hub repository, which is downloaded into the Hub's cache.
+
+    Args:
+        checkpoint (`str` or `Path`):
+            A path, `org/name` (with `filename`) or `org/name/path/in/the/repository.pth`. A local file comes first.
+        filename (`str`, *optional*):
+            The file's path in the Hub repository.
+        revision (`str`, *optional*):
+            Branch, tag or commit of the Hub repository.
+
+    Returns:
+        [`CheckpointSource`]
+
+    Raises:
+        [`ConversionError`]: If there is no such file, or `filename` or `revision` come with a local one.
+    """
+    path = Path(checkpoint)
+    if path.is_file():
+        for argument, value in (("filename", filename), ("revision", revision)):
+            if value is not None:
+                raise ConversionError(
+                    f"--{argument} {value} is for Hub repositories, but {checkpoint} is a local file."
+                )
+        return CheckpointSource(path)
+    if path.is_dir():
+        raise ConversionError(f"CHECKPOINT must be a file or a Hub repository, but {checkpoint} is a local folder.")
+    parts = str(checkpoint).split("/")
+    repo_id = str(checkpoint)
+    if filename is None:
+        if len(parts) < 3 or parts[0] in ("", ".", ".."):
+            raise ConversionError(
+                f"CHECKPOINT {checkpoint} does not exist; a file on the Hub is org/name/file.pth, or org/name with "
+                "--filename."
+            )
+        repo_id, filename = "/".join(parts[:2]), "/".join(parts[2:])
+    try:
+        downloaded = hf_hub_download(repo_id, filename, revision=revision)
+    except (HTTPError, EntryNotFoundError, HFValidationError, OSError) as error:
+        raise ConversionError(
+            f"CHECKPOINT {checkpoint} is no local file, and {filename} cannot be had from the Hub repository {repo_id}: "
+            f"{error}"
+        ) from error
+    return CheckpointSource(Path(downloaded), repo_id)
+
+
+def read_state_dict(path: Path) -> dict[str, torch.Tensor]:
+    """
+    Reads a file of `torch.save` that holds nothing but named tensors, without running any code in it. The prefix of
+    `torch.nn.DataParallel`, `module.`, is taken off where all names have it.
+
+    Raises:
+        [`ConversionError`]: If the file is empty, truncated, damaged or needs code, or holds anything else.
+    """
+    if path.stat().st_size == 0:
+        raise ConversionError(f"{path.name} is empty (0 bytes).")
+    is_archive = zipfile.is_zipfile(path)
+    try:
+        # torch does not look at the checksums.
+        damaged = zipfile.ZipFile(path).testzip() if is_archive else None
+        if damaged is None:
+            content = torch.load(path, map_location="cpu", weights_only=True, mmap=is_archive)
+    except Exception as error:  # a damaged pickle can raise anything
+        reason = str(error)
+        if isinstance(error, pickle.UnpicklingError) and (code := re.search(r"GLOBAL (\S+)", reason)):
+            raise ConversionError(
+                f"{path.name} needs code to be read ({code[1]}), which is never run; a checkpoint of tensors only (a "
+                "state dict) is expected."
+            ) from error
+        reason = re.split(r"Check the documentation|In PyTorch 2\.6|This is an internal", reason)[0]
+        raise ConversionError(
+            f"{path.name} is truncated, damaged or no PyTorch checkpoint ({type(error).__name__}: {reason[:200]})."
+        ) from error
+    if damaged is not None:
+        raise ConversionError(f"{path.name} is damaged: the checksum of its part {damaged} is wrong.")
+
+    if not isinstance(content, Mapping):
+        raise ConversionError(f"{path.name} holds a {type(content).__name__}, not a state dict (names and tensors).")
+    if not content:
+        raise ConversionError(f"{path.name} holds no tensors: its state dict is empty.")
+    for name, value in content.items():
+        if not isinstance(name, str) or not isinstance(value, torch.Tensor):
+            raise ConversionError(
+                f"{path.name} is no state dict: under {name!r} it holds a {type(value).__name__}, not a tensor."
+            )
+    prefix = "module." if all(name.startswith("module.") for name in content) else ""
+    return {name.removeprefix(prefix): value.detach() for name, value in content.items()}
+
+
+def listed(names: Collection[str], limit: int = 6) -> str:
+    """`names` for a message: the first few, and how many more there are."""
+    shown = ", ".join(sorted(names)[:limit])
+    return shown if len(names) <= limit else f"{shown} and {len(names) - limit} more"
+
+
+def shape_of(state_dict: Mapping[str, torch.Tensor], name: str, num_dims: int) -> tuple[int, ...]:
+    """
+    The shape of a tensor that sizes are inferred from.
+
+    Raises:
+        [`ConversionError`]: If it is missing, or has another number of dimensions, or none of its values.
+    """
+    if name not in state_dict:
+        raise ConversionError(f"the checkpoint has no {name}; it holds {listed(state_dict)}.")
+    shape = tuple(state_dict[name].shape)
+    if len(shape) != num_dims or 0 in shape:
+        raise ConversionError(f"{name} must have {num_dims} dimensions, none of them empty, got the shape {shape}.")
+    return shape
+
+
+def count_layers(state_dict: Mapping[str, torch.Tensor], prefix: str) -> int:
+    """
+    The number of layers `PREFIX.0`, `PREFIX.1` ...
+
+    Raises:
+        [`ConversionError`]: If there is none, or one is missing in between.
+    """
+    pattern = re.compile(rf"{re.escape(prefix)}\.(\d+)\.")
+    indices = {int(match[1]) for name in state_dict if (match := pattern.match(name))}
+    if not indices:
+        raise ConversionError(
+            f"the checkpoint has no layers {prefix}.0, {prefix}.1 ...; it holds {listed(state_dict)}."
+        )
+    gaps = sorted(set(range(max(indices))) - indices)
+    if gaps:
+        raise ConversionError(
+            f"the checkpoint has layers up to {prefix}.{max(indices)}, but without {', '.join(map(str, gaps[:10]))}."
+        )
+    return len(indices)
+
+
+def convert_tensors(
+    state_dict: Mapping[str, torch.Tensor],
+    expected: Mapping[str, tuple[str, torch.Size]],
+    unused: Collection[str] = (),
+) -> dict[str, torch.Tensor]:
+    """
+    Renames a checkpoint's tensors, having accounted for every one of them. Other floating-point types become float32,
+    where that changes no value.
+
+    Args:
+        state_dict (`Mapping[str, torch.Tensor]`):
+            The checkpoint, by original names.
+        expected (`Mapping[str, tuple[str, torch.Size]]`):
+            For each original name that must be there, the new name and the shape.
+        unused (`Collection[str]`):
+            Original names that may be there and are left out.
+
+    Returns:
+        `dict[str, torch.Tensor]`: float32 tensors by new names.
+
+    Raises:
+        [`ConversionError`]: Naming unknown and missing names, other shapes, tensors that are not floating-point, not
+            dense, not finite, or not exact in float32.
+    """
+    found = []
+    missing = expected.keys() - state_dict.keys()
+    # Only norms have one-dimensional weights.
+    rms_norms = {
+        name.removesuffix(".bias")
+        for name in missing
+        if name.endswith(".bias")
+        and (weight := state_dict.get(f"{name[:-5]}.weight")) is not None
+        and weight.ndim == 1
+    }
+    if rms_norms:
+        found.append(
+            f"norms with a weight but no bias ({listed(rms_norms)}): an RMSNorm, where the original has LayerNorm; this "
+            "is a port that computes something else"
+        )
+        missing -= {f"{name}.bias" for name in rms_norms}
+    if missing:
+        found.append(f"missing: {listed(missing)}")
+    if unknown := state_dict.keys() - expected.keys() - set(unused):
+        found.append(f"unknown: {listed(unknown)}")
+    wrong = [
+        f"{name} {tuple(state_dict[name].shape)} instead of {tuple(shape)}"
+        for name, (_, shape) in expected.items()
+        if name in state_dict and state_dict[name].shape != shape
+    ]
+    if wrong:
+        found.append(f"wrong shapes: {listed(wrong)}")
+    if found:
+        raise ConversionError(f"the checkpoint's tensors are not those of the original model: {'; '.join(found)}.")
+
+    converted = {}
+    for name, (new_name, _) in expected.items():
+        tensor = state_dict[name]
+        if not tensor.is_floating_point() or tensor.layout != torch.strided or tensor.device.type != "cpu":
+            raise ConversionError(
+                f"{name} must be a dense floating-point tensor, got {tensor.dtype}, {tensor.layout}, on {tensor.device}."
+            )
+        exact = tensor.double()
+        values = tensor.float()
+        if not exact.isfinite().all():
+            count = int((~exact.isfinite()).sum())
+            raise ConversionError(f"{name} has {count} values of {exact.numel()} that are NaN or infinite.")
+        if not torch.equal(values.double(), exact):
+            raise ConversionError(f"{name} is {tensor.dtype}, with values that float32 cannot hold exactly.")
+        converted[new_name] = values
+    if dropped := sorted(set(unused) & state_dict.keys()):
+        logger.info(f"left out, as no task uses them: {', '.join(dropped)}.")
+    if widened := {str(state_dict[name].dtype) for name in expected} - {"torch.float32"}:
+        logger.info(f"tensors of {', '.join(sorted(widened))} are written as float32, with the same values.")
+    return converted
+
+
+def make_model_card(template: str, card_data: ModelCardData, source: CheckpointSource, **fields: Any) -> ModelCard:
+    """
+    Fills a template of `model_cards/`.
+
+    Args:
+        template (`str`): File name of the template.
+        card_data (`ModelCardData`): The metadata at its top.
+        source (`CheckpointSource`): The original checkpoint.
+        fields: Everything else that the template names.
+    """
+    return ModelCard.from_template(
+        card_data,
+        template_path=str(MODEL_CARDS_DIR / template),
+        source=source,
+        sha256=source.sha256(),
+        version=hf_audio_ssm.__version__,
+        **fields,
+    )
+
+
+def check_repo_id(repo_id: str | None, private: bool) -> None:
+    """
+    Raises [`ConversionError`] for the arguments of a push that cannot work, before anything is done.
+    """
+    if repo_id is None:
+        if private:
+            raise ConversionError("--private is for --push_to_hub, which was not given.")
+        return
+    try:
+        validate_repo_id(repo_id)
+    except HFValidationError as error:
+        raise ConversionError(f"--push_to_hub {repo_id} is no repository name: {error}") from error
+    if "/" not in repo_id:
+        raise ConversionError(f"--push_to_hub must be org/name, got {repo_id}.")
+
+
+def _written_names(auto_classes: Mapping[str, type]) -> set[str]:
+    """The files of a converted folder."""
+    code = {Path(inspect.getfile(cls)).name for cls in auto_classes.values()}
+    return {"config.json", "preprocessor_config.json", "model.safetensors", "README.md"} | code
+
+
+def check_output_dir(output_dir: str | Path, auto_classes: Mapping[str, type], overwrite: bool) -> Path:
+    """
+    Returns the absolute path of an output folder that may be written: a new or empty one or, to overwrite, one that
+    holds nothing but an earlier conversion.
+
+    Raises:
+        [`ConversionError`]: Otherwise.
+    """
+    target = Path(output_dir).resolve()
+    if target.exists() and not target.is_dir():
+        raise ConversionError(f"OUTPUT_DIR {output_dir} exists and is not a folder.")
+    content = {entry.name for entry in target.iterdir()} if target.is_dir() else set()
+    if content and not overwrite:
+        raise ConversionError(f"OUTPUT_DIR {output_dir} is not empty; --overwrite replaces an earlier conversion.")
+    if foreign := content - _written_names(auto_classes):
+        raise ConversionError(
+            f"OUTPUT_DIR {output_dir} holds what no conversion wrote ({listed(foreign)}), so --overwrite leaves it alone."
+        )
+    return target
+
+
+def _write_files(
+    folder: Path,
+    model: PreTrainedModel,
+    feature_extractor: SequenceFeatureExtractor,
+    card: ModelCard,
+    auto_classes: Mapping[str, type],
+) -> None:
+    # Remote code: transformers itself records only the saved object's own class.
+    auto_map = {auto: f"{cls.__module__.rsplit('.', 1)[-1]}.{cls.__name__}" for auto, cls in auto_classes.items()}
+    feature_extractor.auto_map = {"AutoFeatureExtractor": auto_map["AutoFeatureExtractor"]}
+    model.config.auto_map = auto_map
+    model.save_pretrained(folder)
+    feature_extractor.save_pretrained(folder)
+    for module_file in {inspect.getfile(cls) for cls in auto_classes.values()}:
+        shutil.copyfile(module_file, folder / Path(module_file).name)
+    card.save(folder / "README.md")
+
+
+def _verify(
+    folder: Path, model: PreTrainedModel, feature_extractor: SequenceFeatureExtractor, auto_class: str
+) -> None:
+    """Loads the written folder as a user does, and compares everything with what was to be written."""
+    reloaded, info = getattr(transformers, auto_class).from_pretrained(folder, output_loading_info=True)
+    if any(info.values()):
+        raise ConversionError(f"the written folder does not load completely by {auto_class}: {info}.")
+    written = reloaded.state_dict()
+    for name, tensor in model.state_dict().items():
+        # As integers, because 0.0 equals -0.0.
+        if written[name].dtype != tensor.dtype or not torch.equal(
+            written[name].view(torch.int32), tensor.view(torch.int32)
+        ):
+            raise ConversionError(f"the written tensor {name} is not the checkpoint's.")
+    if AutoConfig.from_pretrained(folder).to_diff_dict() != model.config.to_diff_dict():
+        raise ConversionError("the written config.json does not give the configuration back.")
+    if AutoFeatureExtractor.from_pretrained(folder).to_dict() != feature_extractor.to_dict():
+        raise ConversionError("the written preprocessor_config.json does not give the feature extractor back.")
+
+
+def write_checkpoint(
+    target: Path,
+    model: PreTrainedModel,
+    feature_extractor: SequenceFeatureExtractor,
+    card: ModelCard,
+    auto_classes: Mapping[str, type],
+    auto_class: str,
+) -> None:
+    """
+    Writes model, feature extractor, card and remote code beside `target`, loads them again and compares, and only then
+    puts them in place, instead of what is there. On any failure `target` is as before.
+
+    Args:
+        target (`Path`): The folder, from [`check_output_dir`].
+        model (`PreTrainedModel`): The model, float32.
+        feature_extractor (`SequenceFeatureExtractor`): Its feature extractor.
+        card (`ModelCard`): Its card.
+        auto_classes (`Mapping[str, type]`): For each Auto class, the class that remote code gives it.
+        auto_class (`str`): The Auto class that loads the whole of `model`.
+
+    Raises:
+        [`ConversionError`]: If something cannot be written, or does not come back as it was.
+    """
+    existing = next(folder for folder in target.parents if folder.is_dir())
+    try:
+        with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=existing) as staging:
+            # A folder in it, as the temporary one itself is closed to other users.
+            folder = Path(staging, target.name)
+            folder.mkdir()
+            _write_files(folder, model, feature_extractor, card, auto_classes)
+            _verify(folder, model, feature_extractor, auto_class)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            previous = Path(staging, "previous")
+            with suppress(FileNotFoundError):
+                os.rename(target, previous)
+            try:
+                os.rename(folder, target)
+            except OSError:
+                if previous.exists():
+                    os.rename(previous, target)
+                raise
+    except (OSError, SafetensorError) as error:
+        raise ConversionError(f"OUTPUT_DIR {target} cannot be written: {error}") from error
+
+
+def push_folder(folder: Path, repo_id: str, private: bool = False) -> str:
+    """
+    Uploads a converted folder to a model repository on the Hub, which is created if there is none.
+
+    Returns:
+        `str`: The repository's address.
+
+    Raises:
+        [`ConversionError`]: If the Hub refuses, or the repository exists and is public where it should be private.
+    """
+    api = HfApi()
+    try:
+        url = api.create_repo(repo_id, private=private or None, exist_ok=True)
+        # For a repository that exists, `private` changes nothing.
+        if private and not api.model_info(repo_id).private:
+            raise ConversionError(
+                f"--push_to_hub {repo_id} exists and is public, so with --private nothing was uploaded."
+            )
+        api.upload_folder(repo_id=repo_id, folder_path=folder, commit_message="Upload the converted checkpoint")
+    except (HTTPError, OSError, HFValidationError) as error:
+        raise ConversionError(f"{folder} is complete, but could not be pushed to {repo_id}: {error}") from error
+    return str(url)
+
+
+def add_common_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of every converter: where the checkpoint is, and where the result goes."""
+    parser.add_argument(
+        "checkpoint",
+        metavar="CHECKPOINT",
+        help="a local .pth file, or a Hub repository: org/name with --filename, or org/name/file.pth",
+    )
+    parser.add_argument("output_dir", metavar="OUTPUT_DIR", help="folder to write, new or empty")
+    parser.add_argument("--filename", help="the file in the Hub repository")
+    parser.add_argument("--revision", help="branch, tag or commit of the Hub repository")
+    parser.add_argument("--overwrite", action="store_true", help="replace an earlier conversion in OUTPUT_DIR")
+    parser.add_argument("--push_to_hub", metavar="ORG/NAME", help="upload the result to this model repository")
+    parser.add_argument("--private", action="store_true", help="make the repository private")
+
+
+class _LineFormatter(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return f"{'warning' if record.levelno >= logging.WARNING else 'note'}: {record.getMessage()}"
+
+
+def run_converter(parser: argparse.ArgumentParser, convert: Callable[..., Path], argv: list[str] | None = None) -> int:
+    """
+    Runs a converter from the command line: notes, warnings, and an error as one line, go to stderr.
+
+    Args:
+        parser (`argparse.ArgumentParser`): The parser, whose destinations are the arguments of `convert`.
+        convert (`Callable[..., Path]`): The converter; it returns the folder it wrote.
+        argv (`list[str]`, *optional*): The arguments, by default those of the process.
+
+    Returns:
+        `int`: The exit status, 1 after an error.
+    """
+    arguments = vars(parser.parse_args(argv))
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_LineFormatter())
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    transformers.utils.logging.disable_progress_bar()
+    try:
+        folder = convert(**arguments)
+    except ConversionError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    finally:
+        logger.removeHandler(handler)
+    print(f"Wrote {folder}")
+    return 0
