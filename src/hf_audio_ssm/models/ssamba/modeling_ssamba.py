@@ -310,6 +310,8 @@ class SsambaMixer(nn.Module):
         self.backward_ssm = SsambaSelectiveSSM(config)
         self.act = ACT2FN[config.hidden_act]
         self.out_proj = nn.Linear(config.intermediate_size, config.hidden_size, bias=config.use_bias)
+        # Read by `_init_weights`, which is not called with modules that have no parameters of their own.
+        self.out_proj.init_scale = config.num_hidden_layers**-0.5
         self.is_fusible = config.hidden_act in ("silu", "swish")
 
     # The kernels read the parameters of both directions without calling their modules.
@@ -419,13 +421,13 @@ class SsambaPreTrainedModel(PreTrainedModel):
     def _init_weights(self, module: nn.Module):
         """Initialises as the original does: PyTorch's defaults, but for the parameters that it names itself."""
         if isinstance(module, (nn.Linear, nn.Conv1d, nn.Conv2d)):
-            init.kaiming_uniform_(module.weight, a=math.sqrt(5))
-            if module.bias is not None:
-                if isinstance(module, nn.Linear):
-                    init.zeros_(module.bias)
-                else:
-                    bound = 1 / math.sqrt(module.weight[0].numel())
-                    init.uniform_(module.bias, -bound, bound)
+            bound = 1 / math.sqrt(module.weight[0].numel())
+            scale = getattr(module, "init_scale", 1)
+            init.uniform_(module.weight, -bound * scale, bound * scale)
+            if isinstance(module, nn.Linear) and module.bias is not None:
+                init.zeros_(module.bias)
+            elif module.bias is not None:
+                init.uniform_(module.bias, -bound, bound)
         else:
             super()._init_weights(module)
 
@@ -445,9 +447,6 @@ class SsambaPreTrainedModel(PreTrainedModel):
             time_step = time_step.clamp(min=self.config.time_step_floor)
             # The inverse of softplus.
             init.copy_(module.dt_proj.bias, time_step + torch.log(-torch.expm1(-time_step)))
-        elif isinstance(module, SsambaMixer):
-            bound = 1 / math.sqrt(module.out_proj.in_features * self.config.num_hidden_layers)
-            init.uniform_(module.out_proj.weight, -bound, bound)
 
 
 class SsambaModel(SsambaPreTrainedModel):
