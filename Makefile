@@ -1,0 +1,27 @@
+# `make quickstart` and `make test` set up .venv (if there is none) with the versions of constraints.txt, and run.
+VENV ?= .venv
+PYTHON ?= python3
+BIN := $(VENV)/bin
+KERNEL := $(wildcard src/hf_audio_ssm/ops/csrc/*)
+
+.PHONY: quickstart test test-slow format
+
+quickstart: $(VENV)/installed
+	$(BIN)/python examples/quickstart.py
+
+test: $(VENV)/installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/python -m pytest
+
+test-slow: $(VENV)/installed
+	$(BIN)/python -m pytest -m slow
+
+format: $(VENV)/installed
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+$(VENV)/installed: setup.cfg setup.py pyproject.toml constraints.txt $(KERNEL)
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -c constraints.txt -e ".[dev]"
+	touch $@
