@@ -25,7 +25,7 @@ from tqdm import tqdm
 
 
 SAMPLING_RATE = 16_000
-WORDS = ("down", "go", "left", "no", "off", "on", "right", "stop", "up", "yes")
+WORDS = ("backward", "down", "forward", "left", "no", "off", "right", "stop", "up", "yes")
 VOICES = {
     "train": (
         *("en-us+m1", "en-gb+m3", "en-gb-scotland+m4", "en-029+m7", "en-gb-x-rp+f1", "en-us+f2", "en-gb-x-gbclan+f4"),

@@ -1,0 +1,446 @@
+# Copyright 2026 The hf-audio-ssm authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Trains an audio classifier with SSAMBA on a folder of audio, and uses it through the pipeline.
+
+    python examples/quickstart.py                                   # the spoken words in this repository
+    python examples/quickstart.py --data_dir my_audio               # your own audio
+    python examples/quickstart.py --data_dir my_audio --model path  # starting from a pretrained checkpoint
+
+The steps, in the order of `main` at the end of this file: find the clips and check that each can be read, make a feature
+extractor and a model that fit them, train with the Trainer, save, load what was saved as a pipeline, classify the test
+clips, and draw one of them with its prediction.
+
+`data_dir` is laid out as the `audiofolder` of datasets: split folders `train`, `validation` and `test`, in each of them
+either one folder of clips per label, or a `metadata.csv` with the columns `file_name` and `label`. Without split folders,
+`data_dir` itself holds the labels' folders or the `metadata.csv`. A split that is missing is drawn from the training clips,
+by label and seed. Clips are wav, flac, ogg, opus, mp3 or aiff, of any sampling rate and number of channels. A clip that
+cannot be used ends the run before training, with its path and the reason.
+"""
+
+import csv
+import math
+import os
+import sys
+import tempfile
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import datasets
+import numpy as np
+import soxr
+import torch
+from matplotlib.figure import Figure
+from tqdm import tqdm
+from transformers import (
+    AutoFeatureExtractor,
+    AutoModelForAudioClassification,
+    HfArgumentParser,
+    Trainer,
+    TrainingArguments,
+    pipeline,
+    set_seed,
+)
+from transformers.audio_utils import load_audio
+
+from hf_audio_ssm import SsambaConfig, SsambaFeatureExtractor, SsambaForAudioClassification
+
+
+SPOKEN_WORDS = Path(__file__).resolve().parent / "spoken_words"
+SPLIT_FOLDERS = {
+    "train": ("train", "training"),
+    "validation": ("validation", "valid", "val", "dev"),
+    "test": ("test", "testing"),
+}
+AUDIO_SUFFIXES = (".aif", ".aiff", ".flac", ".mp3", ".oga", ".ogg", ".opus", ".wav")
+# Share of the training clips that makes a missing split.
+HELD_OUT = 0.15
+MIN_SECONDS = 0.025
+MAX_SECONDS = 10.24
+FRAMES_PER_SECOND = 100
+
+
+class InputError(ValueError):
+    """The user's arguments or data cannot be used; the message says what, where and what is expected."""
+
+
+@dataclass
+class QuickstartArguments:
+    """What to train on, from what, and how long."""
+
+    data_dir: str = field(
+        default=str(SPOKEN_WORDS), metadata={"help": "Folder of audio, laid out as at the top of this file."}
+    )
+    output_dir: str = field(
+        default="outputs/quickstart", metadata={"help": "Folder for the trained model and the picture."}
+    )
+    model: str | None = field(
+        default=None, metadata={"help": "Checkpoint (folder or Hub name) to start from, instead of a small new model."}
+    )
+    epochs: int | None = field(
+        default=None,
+        metadata={"help": "Passes over the training clips. Default: 10 from a checkpoint, else more for fewer clips."},
+    )
+    batch_size: int = field(default=16, metadata={"help": "Clips in a training step."})
+    learning_rate: float | None = field(
+        default=None, metadata={"help": "Highest learning rate. Default: 1e-4 from a checkpoint, else 3e-3."}
+    )
+    seed: int = field(default=0, metadata={"help": "Of the weights, the order, the augmentation and the splits."})
+
+    def __post_init__(self):
+        for name in ("epochs", "batch_size"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise InputError(f"--{name} must be at least 1, got {value}")
+        if self.learning_rate is not None and not 0 < self.learning_rate < math.inf:
+            raise InputError(f"--learning_rate must be a positive number, got {self.learning_rate}")
+        if not 0 <= self.seed < 2**32:
+            raise InputError(f"--seed must be in 0 ... 2**32 - 1, got {self.seed}")
+        if not Path(self.data_dir).is_dir():
+            raise InputError(f"--data_dir must be a folder, got {self.data_dir!r}")
+        if Path(self.output_dir).exists() and not Path(self.output_dir).is_dir():
+            raise InputError(f"--output_dir must be a folder or a new name, got the file {self.output_dir!r}")
+
+
+# ---- Data: from a folder to clips and labels ----
+
+
+def read_metadata(path: Path) -> list[tuple[Path, str]] | None:
+    """(clip, label) of each row of a metadata.csv, or None if it has no label column."""
+    with open(path, newline="", encoding="utf-8-sig") as file:
+        reader = csv.DictReader(file)
+        columns = reader.fieldnames or []
+        rows = list(reader)
+    if "file_name" not in columns:
+        raise InputError(f"{path}: needs a column file_name, found {columns}")
+    if "label" not in columns:
+        return None
+    clips = []
+    for number, row in enumerate(rows, start=2):
+        file_name, label = row["file_name"] or "", (row["label"] or "").strip()
+        clip = path.parent / file_name
+        if not label:
+            raise InputError(f"{path}, row {number}: no label for {file_name!r}")
+        if not clip.resolve().is_relative_to(path.parent.resolve()) or not clip.is_file():
+            raise InputError(f"{path}, row {number}: no file {file_name!r} in {path.parent}")
+        clips.append((clip, label))
+    return clips
+
+
+def find_clips(folder: Path, data_dir: Path) -> list[tuple[Path, str]]:
+    """(clip, label) of each clip of a split: from its metadata.csv, that of `data_dir`, or the labels' folders."""
+    for parent in (folder, data_dir):
+        if (parent / "metadata.csv").is_file():
+            clips = read_metadata(parent / "metadata.csv")
+            if clips is not None:
+                return [(path, label) for path, label in clips if folder in path.parents]
+
+    clips, others = [], Counter()
+    for path in sorted(folder.rglob("*")):
+        parts = path.relative_to(folder).parts
+        if any(part.startswith(".") for part in parts) or not path.is_file():
+            continue
+        if path.suffix.lower() not in AUDIO_SUFFIXES:
+            others[path.suffix.lower() or path.name] += 1
+        elif len(parts) == 1:
+            raise InputError(f"{path}: has no label; put it into a folder named as its label, or write a metadata.csv")
+        else:
+            clips.append((path, parts[0]))
+    if others:
+        counts = ", ".join(f"{count} {suffix}" for suffix, count in sorted(others.items()))
+        print(f"Not used in {folder}, as their names do not end in {' '.join(AUDIO_SUFFIXES)}: {counts}")
+    return clips
+
+
+def find_splits(data_dir: Path, seed: int) -> dict[str, list[tuple[Path, str]]]:
+    """The clips of train, validation and test; what `data_dir` lacks is drawn from train, label by label."""
+    folders = sorted(path for path in data_dir.iterdir() if path.is_dir() and not path.name.startswith("."))
+    split_folders = {
+        split: folder for split, names in SPLIT_FOLDERS.items() for folder in folders if folder.name.lower() in names
+    }
+    if split_folders and "train" not in split_folders and len(split_folders) == len(folders):
+        raise InputError(f"{data_dir}: has the folders {[folder.name for folder in folders]}, but no folder train")
+    if "train" not in split_folders:
+        split_folders = {"train": data_dir}
+    splits = {split: find_clips(folder, data_dir) for split, folder in split_folders.items()}
+
+    for split, clips in splits.items():
+        if not clips:
+            raise InputError(f"{split_folders[split]}: no audio found (files ending in {' '.join(AUDIO_SUFFIXES)})")
+    labels = sorted({label for _, label in splits["train"]})
+    if len(labels) < 2:
+        raise InputError(f"{split_folders['train']}: a classifier needs clips of at least 2 labels, found {labels}")
+    for path, label in (clip for clips in splits.values() for clip in clips):
+        if label not in labels:
+            raise InputError(f"{path}: has the label {label!r}, which no training clip has ({', '.join(labels)})")
+
+    missing = [split for split in SPLIT_FOLDERS if split not in splits]
+    if missing:
+        rng = np.random.default_rng(seed)
+        kept = []
+        for label in labels:
+            clips = [clip for clip in splits["train"] if clip[1] == label]
+            if len(clips) <= len(missing):
+                raise InputError(
+                    f"{split_folders['train']}: label {label!r} has {len(clips)} clips; to draw {' and '.join(missing)}"
+                    f" from them, at least {len(missing) + 1} are needed"
+                )
+            clips = [clips[i] for i in rng.permutation(len(clips))]
+            count = max(1, round(HELD_OUT * len(clips)))
+            for split in missing:
+                splits.setdefault(split, []).extend(clips[:count])
+                clips = clips[count:]
+            kept.extend(clips)
+        splits["train"] = kept
+    return splits
+
+
+def read_audio(path: str | Path, sampling_rate: int) -> np.ndarray:
+    """A clip as mono float32 samples at `sampling_rate`; raises `InputError` naming the path if it cannot be used."""
+    if not os.path.getsize(path):
+        raise InputError(f"{path}: the file is empty")
+    try:
+        samples = load_audio(str(path), sampling_rate=sampling_rate, backend="soundfile")
+    except (OSError, RuntimeError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read as audio ({error})") from error
+    if len(samples) < MIN_SECONDS * sampling_rate:
+        milliseconds = 1000 * len(samples) / sampling_rate
+        raise InputError(f"{path}: {milliseconds:.0f} ms of audio; at least {1000 * MIN_SECONDS:.0f} ms are needed")
+    if not np.isfinite(samples).all():
+        raise InputError(f"{path}: holds samples that are NaN or infinite")
+    return samples
+
+
+def check_clips(splits: dict[str, list[tuple[Path, str]]], sampling_rate: int) -> float:
+    """Reads every clip once; returns the length of the longest in seconds, or raises with all that cannot be used."""
+    seconds, problems = [], []
+    for path, _ in tqdm([clip for clips in splits.values() for clip in clips], desc="Reading the clips", unit="clip"):
+        try:
+            seconds.append(len(read_audio(path, sampling_rate)) / sampling_rate)
+        except InputError as error:
+            problems.append(str(error))
+    if problems:
+        shown = problems[:20] + [f"... and {len(problems) - 20} more"] * (len(problems) > 20)
+        raise InputError("\n  ".join([f"{len(problems)} clips cannot be used; repair or remove them:", *shown]))
+    too_long = sum(length > MAX_SECONDS for length in seconds)
+    if too_long:
+        print(f"{too_long} clips are longer than {MAX_SECONDS} s: only their beginning is used")
+    return max(seconds)
+
+
+def make_dataset(clips: list[tuple[Path, str]], labels: list[str]) -> datasets.Dataset:
+    """The clips as a dataset with the columns audio (path only, decoded when used) and label."""
+    features = datasets.Features({"audio": datasets.Value("string"), "label": datasets.ClassLabel(names=labels)})
+    columns = {"audio": [str(path) for path, _ in clips], "label": [label for _, label in clips]}
+    return datasets.Dataset.from_dict(columns, features=features).cast_column("audio", datasets.Audio(decode=False))
+
+
+# ---- Features and augmentation ----
+
+
+def augment_waveform(samples: np.ndarray, sampling_rate: int, rng: np.random.Generator) -> np.ndarray:
+    """Another speaker, another room: changes speed with pitch and formants, place in time, loudness, and adds noise."""
+    speed = rng.uniform(0.8, 1.25)
+    samples = soxr.resample(samples, speed * sampling_rate, sampling_rate, quality="LQ")
+    samples = np.pad(samples, rng.integers(0, int(0.2 * sampling_rate), size=2))
+    samples = samples * 10 ** (rng.uniform(-20, 3) / 20)
+    noise = np.abs(samples).max() * 10 ** (rng.uniform(-60, -20) / 20)
+    return (samples + noise * rng.standard_normal(len(samples))).astype(np.float32)
+
+
+def mask_spectrogram(spectrogram: torch.Tensor, rng: np.random.Generator) -> None:
+    """SpecAugment: sets a random band of up to a fifth of the mel bins, and of the frames, to the mean."""
+    for values in (spectrogram, spectrogram.T):
+        width = rng.integers(0, len(values) // 5 + 1)
+        start = rng.integers(0, len(values) - width + 1)
+        values[start : start + width] = 0
+
+
+class InputsFromClips:
+    """Makes a batch of dataset rows into the model's inputs, augmented if there is a random generator."""
+
+    def __init__(self, feature_extractor, rng: np.random.Generator | None = None):
+        self.feature_extractor = feature_extractor
+        self.rng = rng
+
+    def __call__(self, rows: dict[str, list]) -> dict[str, torch.Tensor]:
+        rate = self.feature_extractor.sampling_rate
+        clips = [read_audio(audio["path"], rate) for audio in rows["audio"]]
+        if self.rng is not None:
+            clips = [augment_waveform(clip, rate, self.rng) for clip in clips]
+        inputs = self.feature_extractor(clips, sampling_rate=rate, return_tensors="pt")["input_values"]
+        if self.rng is not None:
+            for spectrogram in inputs:
+                mask_spectrogram(spectrogram, self.rng)
+        return {"input_values": inputs, "labels": torch.tensor(rows["label"])}
+
+
+# ---- Model ----
+
+
+def load_or_make_model(checkpoint: str | None, train: datasets.Dataset, longest: float) -> tuple:
+    """
+    The feature extractor and the model: a checkpoint with a new classifier, or a new small SSAMBA.
+
+    SSAMBA's feature extractor is set to the clips, as its authors do for each data set: its length to the longest clip
+    and a quarter of a second more, its mean and standard deviation to those of the training clips.
+    """
+    names = train.features["label"].names
+    labels = {
+        "num_labels": len(names),
+        "id2label": dict(enumerate(names)),
+        "label2id": {name: index for index, name in enumerate(names)},
+        "problem_type": "single_label_classification",
+    }
+    if checkpoint is None:
+        feature_extractor, model = SsambaFeatureExtractor(), None
+    else:
+        try:
+            feature_extractor = AutoFeatureExtractor.from_pretrained(checkpoint)
+            model = AutoModelForAudioClassification.from_pretrained(checkpoint, ignore_mismatched_sizes=True, **labels)
+        except OSError as error:
+            raise InputError(f"--model {checkpoint}: cannot be loaded ({error})") from error
+
+    if model is None or model.config.model_type == "ssamba":
+        frames = math.ceil(FRAMES_PER_SECOND * min(longest + 0.25, MAX_SECONDS))
+        feature_extractor.max_length = max(128, 16 * math.ceil(frames / 16))
+        rate = feature_extractor.sampling_rate
+        clips = (read_audio(row["audio"]["path"], rate) for row in train)
+        feature_extractor.mean, feature_extractor.std = feature_extractor.compute_mean_std(clips, sampling_rate=rate)
+    if model is None:
+        # A patch is as tall as the spectrogram: few tokens, and so a fast scan, which suits short clips.
+        config = SsambaConfig(
+            hidden_size=64,
+            num_hidden_layers=4,
+            state_size=8,
+            patch_size=(128, 8),
+            frequency_stride=128,
+            time_stride=8,
+            max_length=feature_extractor.max_length,
+            **labels,
+        )
+        model = SsambaForAudioClassification(config)
+    return feature_extractor, model
+
+
+def accuracy(prediction) -> dict[str, float]:
+    return {"accuracy": float((prediction.predictions.argmax(-1) == prediction.label_ids).mean())}
+
+
+def train_model(model, feature_extractor, train, validation, arguments: QuickstartArguments) -> None:
+    """Trains `model` in place, with progress and the validation accuracy along the way."""
+    is_new = arguments.model is None
+    # A new model should see about 20,000 clips, each time augmented anew.
+    epochs = arguments.epochs or (min(200, max(5, math.ceil(20_000 / len(train)))) if is_new else 10)
+    steps = epochs * math.ceil(len(train) / arguments.batch_size)
+    with tempfile.TemporaryDirectory() as unused:
+        training_arguments = TrainingArguments(
+            output_dir=unused,
+            num_train_epochs=epochs,
+            per_device_train_batch_size=arguments.batch_size,
+            per_device_eval_batch_size=arguments.batch_size,
+            learning_rate=arguments.learning_rate or (3e-3 if is_new else 1e-4),
+            lr_scheduler_type="cosine",
+            warmup_steps=0.1,
+            weight_decay=0.05,
+            logging_steps=max(1, steps // 8),
+            eval_strategy="steps",
+            save_strategy="no",
+            report_to="none",
+            remove_unused_columns=False,
+            dataloader_pin_memory=torch.cuda.is_available(),
+            seed=arguments.seed,
+        )
+        trainer = Trainer(
+            model=model,
+            args=training_arguments,
+            train_dataset=train.with_transform(
+                InputsFromClips(feature_extractor, np.random.default_rng(arguments.seed))
+            ),
+            eval_dataset=validation.with_transform(InputsFromClips(feature_extractor)),
+            compute_metrics=accuracy,
+        )
+        trainer.train()
+
+
+# ---- Use ----
+
+
+def draw_prediction(path: Path, clip: str, label: str, scores: list[dict], feature_extractor) -> None:
+    """Draws the spectrogram of a clip as the model sees it, and the scores of its likeliest labels, to a PNG file."""
+    samples = read_audio(clip, feature_extractor.sampling_rate)
+    inputs = feature_extractor(samples, sampling_rate=feature_extractor.sampling_rate, return_tensors="np")
+    # Without the padding: a frame every 10 ms, as long as 25 ms fit.
+    frames = 1 + int((len(samples) / feature_extractor.sampling_rate - MIN_SECONDS) * FRAMES_PER_SECOND)
+    spectrogram = inputs["input_values"][0, :frames].T
+
+    figure = Figure(figsize=(10, 4), layout="constrained")
+    left, right = figure.subplots(1, 2, width_ratios=(2, 1))
+    extent = (0, spectrogram.shape[1] / FRAMES_PER_SECOND, 0, len(spectrogram))
+    image = left.imshow(spectrogram, origin="lower", aspect="auto", extent=extent, cmap="magma")
+    left.set(xlabel="time (s)", ylabel="mel bin", title=f"{Path(clip).name}, labelled {label!r}")
+    figure.colorbar(image, ax=left, label="normalised log energy")
+    best = scores[:5]
+    colours = ["tab:green" if score["label"] == label else "tab:gray" for score in best]
+    right.barh([score["label"] for score in best], [score["score"] for score in best], color=colours)
+    right.invert_yaxis()
+    right.set(xlabel="score", xlim=(0, 1), title=f"predicted {best[0]['label']!r} ({best[0]['score']:.0%})")
+    partial = path.with_suffix(".partial")
+    figure.savefig(partial, format="png", dpi=120)
+    partial.replace(path)
+
+
+def main(arguments: QuickstartArguments) -> float:
+    """Runs all steps; returns the accuracy on the test clips."""
+    start = time.perf_counter()
+    set_seed(arguments.seed)
+
+    # 1. The data, all of it read once before anything is trained or written.
+    splits = find_splits(Path(arguments.data_dir), arguments.seed)
+    longest = check_clips(splits, SsambaFeatureExtractor().sampling_rate)
+    labels = sorted({label for _, label in splits["train"]})
+    train, validation, test = (make_dataset(splits[split], labels) for split in SPLIT_FOLDERS)
+    print(f"{len(train)} clips to train on, {len(validation)} to validate, {len(test)} to test; labels: {labels}")
+
+    # 2. The feature extractor and the model.
+    feature_extractor, model = load_or_make_model(arguments.model, train, longest)
+    print(f"{type(model).__name__} with {model.num_parameters() / 1e6:.2f} million parameters")
+
+    # 3. Training.
+    train_model(model, feature_extractor, train, validation, arguments)
+
+    # 4. Saving. The folder now works with `from_pretrained` and `pipeline`.
+    model.save_pretrained(arguments.output_dir)
+    feature_extractor.save_pretrained(arguments.output_dir)
+    print(f"Saved the model to {arguments.output_dir}")
+
+    # 5. Classifying the test clips with what was saved.
+    classifier = pipeline("audio-classification", model=arguments.output_dir)
+    rate = classifier.feature_extractor.sampling_rate
+    clips = ({"array": read_audio(row["audio"]["path"], rate), "sampling_rate": rate} for row in test)
+    predictions = list(tqdm(classifier(clips, top_k=None), desc="Classifying", total=len(test), unit="clip"))
+    names = [labels[index] for index in test["label"]]
+    paths = [audio["path"] for audio in test["audio"]]
+    correct = [scores[0]["label"] == name for scores, name in zip(predictions, names, strict=True)]
+    for index in np.linspace(0, len(test) - 1, num=min(len(test), 8), dtype=int):
+        best = predictions[index][0]
+        print(f"{os.path.relpath(paths[index], arguments.data_dir)}: {best['label']} ({best['score']:.2f})")
+    print(f"Test accuracy: {np.mean(correct):.3f} ({sum(correct)} of {len(correct)} clips)")
+
+    # 6. A picture of one clip and its prediction.
+    picture = Path(arguments.output_dir) / "prediction.png"
+    shown = len(test) // 2
+    draw_prediction(picture, paths[shown], names[shown], predictions[shown], classifier.feature_extractor)
+    print(f"Wrote {picture}. All of this took {time.perf_counter() - start:.0f} s.")
+    return float(np.mean(correct))
+
+
+if __name__ == "__main__":
+    try:
+        (parsed,) = HfArgumentParser(
+            QuickstartArguments, description=__doc__.splitlines()[0]
+        ).parse_args_into_dataclasses()
+        main(parsed)
+    except InputError as error:
+        sys.exit(f"error: {error}")
