@@ -15,6 +15,7 @@ import re
 import shutil
 import sys
 import tempfile
+import warnings
 import zipfile
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
@@ -131,7 +132,10 @@ def read_state_dict(path: Path) -> dict[str, torch.Tensor]:
         # torch does not look at the checksums.
         damaged = zipfile.ZipFile(path).testzip() if is_archive else None
         if damaged is None:
-            content = torch.load(path, map_location="cpu", weights_only=True, mmap=is_archive)
+            with warnings.catch_warnings():
+                # Of pickles that torch did not write; they are refused below, in one line.
+                warnings.simplefilter("ignore", UserWarning)
+                content = torch.load(path, map_location="cpu", weights_only=True, mmap=is_archive)
     except Exception as error:  # a damaged pickle can raise anything
         reason = str(error)
         if isinstance(error, pickle.UnpicklingError) and (code := re.search(r"GLOBAL (\S+)", reason)):

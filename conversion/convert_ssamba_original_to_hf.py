@@ -229,10 +229,10 @@ def infer_fine_tuned_grid(
         [`ConversionError`]: If no grid has this number of positions.
     """
     positions = shape_of(state_dict, "v.pos_embed", 3)[1] - 1
-    num_mel_bins = num_mel_bins or 128
     arguments = _given(
         frequency_stride=frequency_stride, time_stride=time_stride, max_length=max_length, num_mel_bins=num_mel_bins
     )
+    num_mel_bins = num_mel_bins or 128
     if num_mel_bins < patch_size[0] or (max_length or patch_size[1]) < patch_size[1]:
         raise ConversionError(
             f"{arguments} is less than a patch of {patch_size[0]} x {patch_size[1]} of the checkpoint."
