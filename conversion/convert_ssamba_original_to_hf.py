@@ -243,6 +243,8 @@ def infer_fine_tuned_grid(
 
     recipes = [(FINE_TUNING_STRIDE, FINE_TUNING_STRIDE)] if min(patch_size) > FINE_TUNING_STRIDE else []
     recipes.append(patch_size)
+    # A stride that is given points to its recipe: the other stride is then that recipe's too, where it fits.
+    recipes.sort(key=lambda recipe: (frequency_stride not in (None, recipe[0]), time_stride not in (None, recipe[1])))
     fitting, misfits = [], []
     for strides in dict.fromkeys((frequency_stride or recipe[0], time_stride or recipe[1]) for recipe in recipes):
         rows = (num_mel_bins - patch_size[0]) // strides[0] + 1
