@@ -1,0 +1,382 @@
+# Copyright 2026 The hf-audio-ssm authors.
+# SPDX-License-Identifier: Apache-2.0
+"""The shipped spoken words, the script that makes them, and the quickstart on them and on other folders."""
+
+import csv
+import re
+import shutil
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import datasets
+import make_spoken_words
+import numpy as np
+import pytest
+import quickstart
+import soundfile as sf
+import torch
+from safetensors.torch import load_file
+from transformers import AutoModelForAudioClassification, pipeline
+
+
+SPOKEN_WORDS = quickstart.SPOKEN_WORDS
+SPLITS = ("train", "validation", "test")
+
+
+def run_script(*arguments: str) -> subprocess.CompletedProcess:
+    command = [sys.executable, quickstart.__file__, *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True)
+
+
+def write_tone(path: Path, hertz: float, seconds: float = 0.3, rate: int = 16_000, channels: int = 1, seed: int = 0):
+    rng = np.random.default_rng(seed)
+    time = np.arange(int(seconds * rate)) / rate
+    samples = 0.5 * np.sin(2 * np.pi * hertz * time) + 0.01 * rng.standard_normal(len(time))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    sf.write(path, np.tile(samples[:, None], channels), rate)
+
+
+@pytest.fixture
+def tones(tmp_path):
+    """A folder of two classes, six clips each, without splits; rates, channels and formats differ."""
+    formats = [("wav", 16_000, 1), ("flac", 44_100, 2), ("ogg", 22_050, 1), ("mp3", 48_000, 2), ("wav", 8_000, 1)]
+    for label, hertz in (("high", 3000), ("low", 300)):
+        for index in range(6):
+            suffix, rate, channels = formats[index % len(formats)]
+            write_tone(
+                tmp_path / "data" / label / f"{index}.{suffix}", hertz, 0.2 + 0.05 * index, rate, channels, index
+            )
+    return tmp_path / "data"
+
+
+# ---- The shipped data set ----
+
+
+def read_rows(split: str) -> list[dict[str, str]]:
+    with open(SPOKEN_WORDS / split / "metadata.csv", newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_spoken_words_are_balanced_16_khz_mono_flac(split):
+    rows = read_rows(split)
+    counts = Counter(row["label"] for row in rows)
+    assert len(counts) == 10
+    assert len(set(counts.values())) == 1
+    listed = {SPOKEN_WORDS / split / row["file_name"] for row in rows}
+    assert listed == set((SPOKEN_WORDS / split).rglob("*.flac"))
+    for row in rows:
+        path = SPOKEN_WORDS / split / row["file_name"]
+        info = sf.info(path)
+        assert (info.format, info.subtype, info.samplerate, info.channels) == ("FLAC", "PCM_16", 16_000, 1)
+        assert 0.2 < info.duration < 1.2
+        peak = np.abs(sf.read(path)[0]).max()
+        assert peak == pytest.approx(float(row["peak"]), abs=1e-3)
+        assert path.parent.name == row["label"]
+
+
+def test_spoken_words_share_no_voice_between_splits():
+    voices = {split: {row["voice"] for row in read_rows(split)} for split in SPLITS}
+    assert sum(map(len, voices.values())) >= 12
+    variants = {split: {voice.split("+")[1] for voice in voices[split]} for split in SPLITS}
+    for kind in (voices, variants):
+        assert sum(map(len, kind.values())) == len(set.union(*kind.values()))
+    assert len({voice.split("+")[0] for voice in voices["train"]}) >= 6
+    assert {len({row["pitch"] for row in read_rows(split)}) > 10 for split in SPLITS} == {True}
+
+
+def test_spoken_words_are_at_most_5_megabytes():
+    assert sum(path.stat().st_size for path in SPOKEN_WORDS.rglob("*") if path.is_file()) <= 5e6
+
+
+def test_spoken_words_load_as_audiofolder(tmp_path, monkeypatch):
+    # datasets asks for torchcodec even where it only keeps a path; this is what it then does with a path.
+    monkeypatch.setattr(datasets.Audio, "encode_example", lambda self, value: {"bytes": None, "path": value})
+    loaded = datasets.load_dataset("audiofolder", data_dir=str(SPOKEN_WORDS), cache_dir=str(tmp_path))
+    assert set(loaded) == set(SPLITS)
+    for split, dataset in loaded.cast_column("audio", datasets.Audio(decode=False)).items():
+        expected = {(str(SPOKEN_WORDS / split / row["file_name"]), row["label"]) for row in read_rows(split)}
+        assert {(row["audio"]["path"], row["label"]) for row in dataset} == expected
+
+
+@pytest.mark.skipif(shutil.which("espeak-ng") is None, reason="needs the program espeak-ng")
+def test_clips_can_be_made_again():
+    version = subprocess.run(["espeak-ng", "--version"], capture_output=True, text=True, check=True).stdout
+    row = next(row for row in read_rows("test") if row["label"] == "stop")
+    samples, made = make_spoken_words.make_clip(row["label"], row["voice"])
+    assert {name: str(value) for name, value in made.items()} == {k: v for k, v in row.items() if k != "file_name"}
+    if " 1.51 " in version:
+        shipped, _ = sf.read(SPOKEN_WORDS / "test" / row["file_name"])
+        assert samples == pytest.approx(shipped, abs=1e-3)
+
+
+@pytest.mark.skipif(shutil.which("espeak-ng") is None, reason="needs the program espeak-ng")
+@pytest.mark.parametrize("voice", ["en-us+nobody", "xx-xx+m1"])
+def test_an_unknown_voice_is_refused(voice):
+    with pytest.raises(ValueError, match=re.escape(voice)):
+        make_spoken_words.check_voices(["en-us+m1", voice])
+
+
+# ---- Finding clips ----
+
+
+def labels_by_split(splits) -> dict[str, Counter]:
+    return {split: Counter(label for _, label in clips) for split, clips in splits.items()}
+
+
+def test_missing_splits_are_drawn_by_label_and_seed(tones):
+    splits = quickstart.find_splits(tones, seed=3)
+    assert labels_by_split(splits) == {
+        "train": {"high": 4, "low": 4},
+        "validation": {"high": 1, "low": 1},
+        "test": {"high": 1, "low": 1},
+    }
+    paths = [path for clips in splits.values() for path, _ in clips]
+    assert len(set(paths)) == len(paths) == 12
+    assert quickstart.find_splits(tones, seed=3) == splits
+    assert any(quickstart.find_splits(tones, seed=seed) != splits for seed in (4, 5, 6))
+
+
+def test_shipped_splits_are_found_as_they_are():
+    splits = quickstart.find_splits(SPOKEN_WORDS, seed=0)
+    for split in SPLITS:
+        rows = read_rows(split)
+        assert sorted(splits[split]) == sorted((SPOKEN_WORDS / split / r["file_name"], r["label"]) for r in rows)
+
+
+def test_split_folders_under_other_names(tmp_path):
+    for folder, count in (("Training", 3), ("dev", 1)):
+        for label in ("a", "b"):
+            for index in range(count):
+                write_tone(tmp_path / folder / label / f"{index}.wav", 500)
+    splits = quickstart.find_splits(tmp_path, seed=0)
+    assert labels_by_split(splits) == {split: {"a": n, "b": n} for split, n in zip(SPLITS, (2, 1, 1), strict=True)}
+    assert {path.parent.parent.name for path, _ in splits["validation"]} == {"dev"}
+    assert {path.parent.parent.name for path, _ in splits["test"]} == {"Training"}
+
+
+@pytest.mark.parametrize("where", ["split", "root"])
+def test_metadata_labels_win_over_folders(tmp_path, where):
+    rows = []
+    for split in SPLITS:
+        for index in range(4):
+            write_tone(tmp_path / split / f"{index}.wav", 500)
+            rows.append((split, f"{index}.wav", "NA" if index % 2 else "7"))
+    for split in SPLITS if where == "split" else ("",):
+        lines = [f"{'' if where == 'split' else s + '/'}{name},{label}" for s, name, label in rows if split in ("", s)]
+        (tmp_path / split / "metadata.csv").write_text("\n".join(["file_name,label", *lines]) + "\n")
+    splits = quickstart.find_splits(tmp_path, seed=0)
+    assert labels_by_split(splits) == {split: {"7": 2, "NA": 2} for split in SPLITS}
+
+
+def test_metadata_without_labels_leaves_them_to_the_folders(tones):
+    (tones / "metadata.csv").write_text("file_name,speaker\nhigh/0.wav,me\n")
+    assert sum(len(clips) for clips in quickstart.find_splits(tones, seed=0).values()) == 12
+
+
+def test_other_files_are_reported(tones, capsys):
+    (tones / "high" / "notes.txt").write_text("no audio")
+    (tones / "high" / ".hidden.wav").write_text("no audio")
+    assert sum(len(clips) for clips in quickstart.find_splits(tones, seed=0).values()) == 12
+    assert "1 .txt" in capsys.readouterr().out
+
+
+def refuse_empty(folder):
+    shutil.rmtree(folder)
+    folder.mkdir()
+    return "no audio found"
+
+
+def refuse_one_class(folder):
+    shutil.rmtree(folder / "low")
+    return r"at least 2 labels, found \['high'\]"
+
+
+def refuse_unlabelled(folder):
+    write_tone(folder / "loose.wav", 500)
+    return r"loose\.wav: has no label"
+
+
+def refuse_few_clips(folder):
+    for index in range(2, 6):
+        next((folder / "low").glob(f"{index}.*")).unlink()
+    return "'low' has 2 clips; .* at least 3"
+
+
+def refuse_test_without_train(folder):
+    (folder / "high").rename(folder / "test")
+    shutil.rmtree(folder / "low")
+    return "no folder train"
+
+
+def refuse_new_label_in_test(folder):
+    (folder / "train").mkdir()
+    for label in ("high", "low"):
+        (folder / label).rename(folder / "train" / label)
+    write_tone(folder / "test" / "middle" / "0.wav", 1000)
+    return "0.wav: has the label 'middle', which no training clip has"
+
+
+def refuse_missing_file(folder):
+    (folder / "metadata.csv").write_text("file_name,label\nhigh/0.wav,high\nhigh/nothing.wav,high\n")
+    return r"metadata\.csv, row 3: no file 'high/nothing\.wav'"
+
+
+def refuse_missing_label(folder):
+    (folder / "metadata.csv").write_text("file_name,label\nhigh/0.wav,\n")
+    return r"metadata\.csv, row 2: no label for 'high/0\.wav'"
+
+
+def refuse_other_columns(folder):
+    (folder / "metadata.csv").write_text("path,label\nhigh/0.wav,high\n")
+    return "needs a column file_name, found"
+
+
+def refuse_outside(folder):
+    write_tone(folder.parent / "outside.wav", 500)
+    (folder / "metadata.csv").write_text("file_name,label\n../outside.wav,high\n")
+    return "row 2: no file '../outside.wav'"
+
+
+@pytest.mark.parametrize("spoil", [value for name, value in list(globals().items()) if name.startswith("refuse_")])
+def test_unusable_folders_are_refused(tones, spoil):
+    message = spoil(tones)
+    with pytest.raises(quickstart.InputError, match=message):
+        quickstart.find_splits(tones, seed=0)
+
+
+# ---- Reading, augmenting ----
+
+
+def test_any_rate_channels_and_format_become_16_khz_mono(tones):
+    for index, path in enumerate(sorted((tones / "low").iterdir())):
+        samples = quickstart.read_audio(path, 16_000)
+        assert samples.dtype == np.float32
+        assert samples.ndim == 1
+        assert len(samples) / 16_000 == pytest.approx(0.2 + 0.05 * index, abs=0.06)
+        spectrum = np.abs(np.fft.rfft(samples))
+        assert spectrum.argmax() * 16_000 / len(samples) == pytest.approx(300, abs=10)
+
+
+def test_every_unusable_clip_is_named(tones):
+    bad = {
+        "broken.wav": lambda path: path.write_bytes(b"RIFF this is no audio"),
+        "empty.flac": lambda path: path.write_bytes(b""),
+        "no_samples.wav": lambda path: sf.write(path, np.zeros(0), 16_000),
+        "short.wav": lambda path: sf.write(path, np.zeros(300), 16_000),
+        "nan.wav": lambda path: sf.write(path, np.full(8_000, np.nan), 16_000, subtype="FLOAT"),
+    }
+    for name, write in bad.items():
+        write(tones / "low" / name)
+    splits = {"train": quickstart.find_clips(tones, tones)}
+    with pytest.raises(quickstart.InputError, match="5 clips cannot be used") as error:
+        quickstart.check_clips(splits, 16_000)
+    reasons = ("cannot be read", "file is empty", "0 ms of audio", "19 ms of audio; at least 25 ms", "NaN or infinite")
+    for name, reason in zip(bad, reasons, strict=True):
+        assert re.search(f"{re.escape(name)}: .*{reason}", str(error.value))
+
+
+def test_augmentation_is_seeded_and_varies():
+    samples = np.sin(np.arange(8_000) / 10).astype(np.float32)
+    first, again = (quickstart.augment_waveform(samples, 16_000, np.random.default_rng(1)) for _ in range(2))
+    assert first.dtype == np.float32
+    assert np.array_equal(first, again)
+    rng = np.random.default_rng(1)
+    lengths = {len(quickstart.augment_waveform(samples, 16_000, rng)) for _ in range(10)}
+    assert len(lengths) > 5
+    spectrogram = torch.ones(100, 128)
+    quickstart.mask_spectrogram(spectrogram, np.random.default_rng(3))
+    assert 0 < (spectrogram == 0).float().mean() < 0.4
+
+
+# ---- The script ----
+
+
+@pytest.mark.parametrize(
+    ("argument", "value"),
+    [("epochs", 0), ("batch_size", -1), ("learning_rate", 0.0), ("learning_rate", float("nan")), ("seed", -1)],
+)
+def test_arguments_out_of_range_are_refused(argument, value):
+    with pytest.raises(quickstart.InputError, match=f"--{argument} must be .*, got {re.escape(str(value))}"):
+        quickstart.QuickstartArguments(**{argument: value})
+
+
+def test_folders_that_are_none_are_refused(tmp_path):
+    with pytest.raises(quickstart.InputError, match="--data_dir must be a folder, got 'nowhere'"):
+        quickstart.QuickstartArguments(data_dir="nowhere")
+    (tmp_path / "file").touch()
+    with pytest.raises(quickstart.InputError, match="--output_dir must be a folder or a new name"):
+        quickstart.QuickstartArguments(output_dir=str(tmp_path / "file"))
+
+
+def test_the_script_reports_a_broken_clip_and_writes_nothing(tones, tmp_path):
+    (tones / "low" / "broken.wav").write_bytes(b"no audio")
+    done = run_script("--data_dir", tones, "--output_dir", tmp_path / "out")
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert re.search(r"error: 1 clips cannot be used.*\n.*broken\.wav: cannot be read as audio", done.stderr)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_checkpoint_that_is_none_is_refused(tones, tmp_path):
+    arguments = quickstart.QuickstartArguments(str(tones), str(tmp_path / "out"), model=str(tmp_path / "none"))
+    with pytest.raises(quickstart.InputError, match="--model .*none: cannot be loaded"):
+        quickstart.main(arguments)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.fixture
+def single_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def test_the_whole_flow_and_again_from_its_checkpoint(tones, tmp_path, capsys, single_thread):
+    arguments = quickstart.QuickstartArguments(str(tones), str(tmp_path / "first"), epochs=40, batch_size=4)
+    # Two clips of pure tones a class apart: anything less is a broken flow.
+    assert quickstart.main(arguments) == 1.0
+    out = capsys.readouterr().out
+    assert "Test accuracy: 1.000 (2 of 2 clips)" in out
+    assert {path.name for path in (tmp_path / "first").iterdir()} == {
+        "config.json",
+        "model.safetensors",
+        "prediction.png",
+        "preprocessor_config.json",
+    }
+    assert (tmp_path / "first" / "prediction.png").read_bytes().startswith(b"\x89PNG")
+
+    classifier = pipeline("audio-classification", model=str(tmp_path / "first"))
+    assert classifier.feature_extractor.max_length == 128
+    samples = np.sin(2 * np.pi * 3000 * np.arange(4_000) / 16_000).astype(np.float32)
+    assert classifier({"array": samples, "sampling_rate": 16_000})[0]["label"] == "high"
+
+    # A third label: the classifier is made anew, the rest is kept.
+    for index in range(3):
+        write_tone(tones / "middle" / f"{index}.wav", 1000, seed=index)
+    again = quickstart.QuickstartArguments(
+        str(tones), str(tmp_path / "second"), model=str(tmp_path / "first"), epochs=1, learning_rate=1e-9
+    )
+    quickstart.main(again)
+    first, second = (AutoModelForAudioClassification.from_pretrained(tmp_path / name) for name in ("first", "second"))
+    assert second.config.id2label == {0: "high", 1: "low", 2: "middle"}
+    torch.testing.assert_close(first.ssamba.state_dict(), second.ssamba.state_dict(), rtol=0, atol=1e-6)
+
+
+def test_equal_seeds_give_equal_models(tones, tmp_path, single_thread):
+    for name in ("a", "b"):
+        quickstart.main(quickstart.QuickstartArguments(str(tones), str(tmp_path / name), epochs=1, seed=5))
+    first, second = (load_file(tmp_path / name / "model.safetensors") for name in ("a", "b"))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+@pytest.mark.slow
+def test_the_quickstart_reaches_its_accuracy_on_unheard_voices(tmp_path):
+    done = run_script("--output_dir", tmp_path)
+    assert done.returncode == 0, done.stderr
+    accuracy = float(re.search(r"Test accuracy: (\S+) ", done.stdout)[1])
+    assert accuracy >= 0.8
+    assert (tmp_path / "prediction.png").stat().st_size > 10_000
