@@ -160,6 +160,13 @@ def _states_shape(x: Tensor, A: Tensor, num_directions: int) -> tuple[int, ...]:
     return (num_directions, x.shape[0], blocks, chunks, A.shape[1], _LANES)
 
 
+def scan_into(output: Tensor, tensors: tuple[Tensor | None, ...], scale: float, reverse: bool) -> None:
+    """The scan without autograd, into a contiguous tensor, which may be the gate itself."""
+    _check(
+        _library.hf_audio_ssm_scan_forward(_scan_call(_prepared(tensors), scale, reverse, output, None, None, None))
+    )
+
+
 def _scan_forward(*arguments):
     *tensors, scale, reverse, save_states = arguments
     tensors = _prepared(tensors)
@@ -205,13 +212,17 @@ def _convolution_call(x, directions, grad_x) -> bytes:
 
 
 def _convolution_forward(x, weight, bias, weight2, bias2):
+    outputs = (torch.empty(x.shape, dtype=x.dtype), torch.empty(x.shape, dtype=x.dtype))
+    _convolve_into(outputs, x, weight, bias, weight2, bias2)
+    return outputs
+
+
+def _convolve_into(outputs, x, weight, bias, weight2, bias2):
     x, (weight, bias, weight2, bias2) = _unit_stride(x), _prepared((weight, bias, weight2, bias2))
-    outputs = [torch.empty(x.shape, dtype=x.dtype) for _ in range(2)]
     call = _convolution_call(
         x, [(weight, bias, outputs[0], None, None, None), (weight2, bias2, outputs[1], None, None, None)], None
     )
     _check(_library.hf_audio_ssm_convolution_forward(call))
-    return tuple(outputs)
 
 
 def _convolution_backward(grad, grad2, x, weight, bias, weight2, bias2):
@@ -262,14 +273,27 @@ def _register_convolution():
 
 def convolution(hidden_states, weight, bias, weight2, bias2, reverse):
     """Like `reference.convolution`, natively."""
-    parameters = []
-    for value, own_bias in ((weight, bias), (weight2, bias2)):
-        value = value.to(torch.float32)
-        parameters += [value, value.new_zeros(value.shape[0]) if own_bias is None else own_bias.to(torch.float32)]
+    parameters = _convolution_parameters(weight, bias, weight2, bias2)
     if reverse:
         second, first = _convolve(hidden_states, *parameters[2:], *parameters[:2])
         return first, second
     return _convolve(hidden_states, *parameters)
+
+
+def convolution_into(outputs, hidden_states, weight, bias, weight2, bias2, reverse) -> None:
+    """`convolution` without autograd, into the contiguous tensors `outputs`."""
+    parameters = _convolution_parameters(weight, bias, weight2, bias2)
+    if reverse:
+        outputs, parameters = outputs[::-1], parameters[2:] + parameters[:2]
+    _convolve_into(outputs, hidden_states, *parameters)
+
+
+def _convolution_parameters(weight, bias, weight2, bias2) -> list[Tensor]:
+    parameters = []
+    for value, own_bias in ((weight, bias), (weight2, bias2)):
+        value = value.to(torch.float32)
+        parameters += [value, value.new_zeros(value.shape[0]) if own_bias is None else own_bias.to(torch.float32)]
+    return parameters
 
 
 scan = register_scan("cpu", "CPU", _scan_forward, _scan_backward, _states_shape)

@@ -5,9 +5,9 @@
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.modules import module as nn_module
 
 from .backends import select_backend
+from .linear import call_linear, is_plain
 from .scan import run_scan
 
 
@@ -41,7 +41,7 @@ def bidirectional_mixing(
     Raises:
         ValueError: a shape of projected_states that does not fit the modules, or a backend that is not available.
     """
-    channels, state_size = forward_ssm.A_log.shape
+    channels = forward_ssm.A_log.shape[0]
     if projected_states.dim() != 3 or projected_states.shape[1] == 0 or projected_states.shape[2] != 2 * channels:
         raise ValueError(
             f"projected_states has shape {tuple(projected_states.shape)}: expected (batch, length, {2 * channels}), "
@@ -51,17 +51,18 @@ def bidirectional_mixing(
     hidden_states, gate = projected_states.chunk(2, dim=-1)
     convolved = _convolve(hidden_states, forward_ssm.conv1d, backward_ssm.conv1d, reverse, chosen)
     directions = [
-        _scan_arguments(states, ssm, state_size)
-        for states, ssm in zip(convolved, (forward_ssm, backward_ssm), strict=True)
+        scan_arguments(states, ssm) for states, ssm in zip(convolved, (forward_ssm, backward_ssm), strict=True)
     ]
     return run_scan(directions, gate, 0.5, reverse, chosen)
 
 
-def _scan_arguments(states: Tensor, ssm: nn.Module, state_size: int) -> tuple[Tensor | None, ...]:
-    projected = ssm.x_proj(states)
+def scan_arguments(states: Tensor, ssm: nn.Module) -> tuple[Tensor | None, ...]:
+    """A direction's arguments of `run_scan`, from its convolved states (batch, length, channels)."""
+    state_size = ssm.A_log.shape[1]
+    projected = call_linear(ssm.x_proj, states)
     time_step, B, C = projected.split([projected.shape[-1] - 2 * state_size, state_size, state_size], dim=-1)
     dt_proj = ssm.dt_proj
-    if _is_plain(dt_proj, nn.Linear) and dt_proj.bias is not None:
+    if is_plain(dt_proj, nn.Linear) and dt_proj.bias is not None:
         weight, bias = dt_proj.weight, dt_proj.bias
     else:
         time_step, weight, bias = dt_proj(time_step), None, torch.zeros_like(ssm.D)
@@ -70,7 +71,7 @@ def _scan_arguments(states: Tensor, ssm: nn.Module, state_size: int) -> tuple[Te
 
 
 def _convolve(hidden_states, conv1d, conv1d2, reverse, backend) -> tuple[Tensor, Tensor]:
-    if _is_plain(conv1d, nn.Conv1d) and _is_plain(conv1d2, nn.Conv1d):
+    if is_plain(conv1d, nn.Conv1d) and is_plain(conv1d2, nn.Conv1d):
         return backend.convolution(
             hidden_states, conv1d.weight.squeeze(1), conv1d.bias, conv1d2.weight.squeeze(1), conv1d2.bias, reverse
         )
@@ -85,25 +86,3 @@ def _call_convolution(hidden_states: Tensor, conv1d: nn.Module, reverse: bool) -
     states = conv1d(F.pad(states.transpose(1, 2), (missing, 0)))[..., :length].transpose(1, 2)
     states = F.silu(states.flip(1) if reverse else states)
     return states.to(hidden_states.dtype)
-
-
-def _is_plain(module: nn.Module, kind: type[nn.Module]) -> bool:
-    """Whether calling the module does nothing but what its class does with its weight and bias."""
-    hooks = (
-        module._forward_hooks,
-        module._forward_pre_hooks,
-        module._backward_hooks,
-        module._backward_pre_hooks,
-        nn_module._global_forward_hooks,
-        nn_module._global_forward_pre_hooks,
-        nn_module._global_backward_hooks,
-        nn_module._global_backward_pre_hooks,
-    )
-    # accelerate replaces `forward` on the instance; quantizers keep the class and replace the weight.
-    return (
-        type(module) is kind
-        and not any(hooks)
-        and "forward" not in module.__dict__
-        and type(module.weight) in (nn.Parameter, Tensor)
-        and module.weight.is_floating_point()
-    )

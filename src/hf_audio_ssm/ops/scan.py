@@ -91,12 +91,19 @@ def selective_scan(
 
 
 def run_scan(directions, gate, scale, reverse, backend) -> Tensor:
-    """Calls a backend's scan on directions of (x, dt, dt weight or None, dt bias, A, B, C, D) with the dtypes it expects.
+    """Calls a backend's scan on directions of (x, dt, dt weight or None, dt bias, A, B, C, D); the result has x's dtype."""
+    tensors = scan_tensors(directions, gate)
+    save_states = torch.is_grad_enabled() and any(tensor is not None and tensor.requires_grad for tensor in tensors)
+    output, _ = backend.scan(*tensors, scale, reverse, save_states)
+    return output.to(directions[0][0].dtype)
 
-    Sequences get one common dtype, parameters float32 (or float64), and the result the dtype of x.
+
+def scan_tensors(directions, gate) -> list[Tensor | None]:
+    """The tensors of one or two directions and the gate as the operators take them.
+
+    Sequences get one common dtype, parameters float32 (or float64).
     """
-    output_dtype = directions[0][0].dtype
-    dtype = output_dtype
+    dtype = directions[0][0].dtype
     for x, dt, _, _, _, B, C, _ in directions:
         for tensor in (x, dt, B, C):
             if tensor.dtype != dtype:
@@ -119,6 +126,4 @@ def run_scan(directions, gate, scale, reverse, backend) -> Tensor:
     if len(directions) == 1:
         tensors += [None] * TENSORS_PER_DIRECTION
     tensors.append(None if gate is None else gate.to(dtype))
-    save_states = torch.is_grad_enabled() and any(tensor is not None and tensor.requires_grad for tensor in tensors)
-    output, _ = backend.scan(*tensors, scale, reverse, save_states)
-    return output.to(output_dtype)
+    return tensors

@@ -206,7 +206,7 @@ void scan_forward(const ScanCall& call, const Kernels& kernels) {
                 call, shared.rows[direction],
                 {row / blocks, row % blocks, direction, Share::kStore, sums.get() + task * partial, memory});
         });
-        parallel(threads, rows, 2 * kChunkFloats, [&](int64_t row, float* memory) {
+        parallel(threads, rows, kChunkFloats, [&](int64_t row, float* memory) {
             kernels.combine(
                 call, row / blocks, row % blocks, sums.get() + row * partial, sums.get() + (rows + row) * partial, memory);
         });
@@ -336,20 +336,38 @@ int64_t useful_threads(const ConvolutionCall& call) {
     return std::max<int64_t>(1, std::min<int64_t>(call.threads, static_cast<int64_t>(updates / kUpdatesPerThread)));
 }
 
+// Both directions' taps in lanes: see Kernels.
+Memory pack_taps(const ConvolutionCall& call) {
+    const int64_t kernel = call.kernel;
+    const size_t size = blocks_of(call.channels) * 2 * (kernel + 1) * kLanes;
+    Memory taps = allocate(size);
+    std::memset(taps.get(), 0, size * sizeof(float));
+    for (int64_t d = 0; d < 2; ++d) {
+        const ConvolutionDirection& direction = call.directions[d];
+        for (int64_t c = 0; c < call.channels; ++c) {
+            float* own = taps.get() + ((c / kLanes * 2 + d) * (kernel + 1)) * kLanes + c % kLanes;
+            for (int64_t j = 0; j < kernel; ++j) own[j * kLanes] = direction.weight[c * kernel + j];
+            own[kernel * kLanes] = direction.bias[c];
+        }
+    }
+    return taps;
+}
+
 void convolve_forward(const ConvolutionCall& call, const Kernels& kernels) {
     const int64_t tiles = chunks_of(call.length);
+    const Memory taps = pack_taps(call);
     parallel(useful_threads(call), call.batch * tiles, convolution_scratch_floats(call), [&](int64_t task, float* memory) {
         const int64_t first = task % tiles * kChunk;
-        kernels.convolve_tile(call, task / tiles, first, std::min<int64_t>(call.length, first + kChunk), memory);
+        kernels.convolve_tile(call, task / tiles, first, std::min<int64_t>(call.length, first + kChunk), taps.get(), memory);
     });
 }
 
 void convolve_backward(const ConvolutionCall& call, const Kernels& kernels) {
     const int64_t blocks = blocks_of(call.channels), rows = call.batch * blocks;
     const size_t stride = 2 * (call.kernel + 1) * kLanes;
-    const Memory grads = allocate(rows * stride);
+    const Memory grads = allocate(rows * stride), taps = pack_taps(call);
     parallel(useful_threads(call), rows, convolution_scratch_floats(call), [&](int64_t row, float* memory) {
-        kernels.convolve_block_backward(call, row / blocks, row % blocks, memory, grads.get() + row * stride);
+        kernels.convolve_block_backward(call, row / blocks, row % blocks, taps.get(), memory, grads.get() + row * stride);
     });
     for (int64_t c = 0; c < call.channels; ++c) {
         for (int64_t d = 0; d < 2; ++d) {

@@ -16,4 +16,5 @@
 #include "kernels.h"
 
 #define INLINE __attribute__((always_inline)) inline
+#define INLINED __attribute__((always_inline))  // behind the parameters of a lambda expression
 #define NOINLINE __attribute__((noinline))

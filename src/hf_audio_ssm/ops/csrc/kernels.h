@@ -47,10 +47,12 @@ struct Kernels {
         const ScanCall&, const SharedRows&, const BlockTask&, float* shared_grads, float* own_grads);
     // Writes the sum of both directions' `partial` of the gate's gradient.
     void (*combine_gate_grads)(const ScanCall&, int64_t batch, int64_t block, const float* first, const float* second);
-    void (*convolve_tile)(const ConvolutionCall&, int64_t batch, int64_t first_row, int64_t last_row, float* scratch);
+    // `taps` of the convolutions: (blocks, 2, kernel + 1, 16), tap `kernel` being the bias.
+    void (*convolve_tile)(
+        const ConvolutionCall&, int64_t batch, int64_t first_row, int64_t last_row, const float* taps, float* scratch);
     // `own_grads`: (2, kernel + 1, 16), overwritten.
     void (*convolve_block_backward)(
-        const ConvolutionCall&, int64_t batch, int64_t block, float* scratch, float* own_grads);
+        const ConvolutionCall&, int64_t batch, int64_t block, const float* taps, float* scratch, float* own_grads);
     void (*exp2)(const float* source, float* target, int64_t count);
 };
 
@@ -66,17 +68,19 @@ inline int64_t projected_rank(const ScanCall& call, int64_t direction) {
 }
 
 constexpr int kChunkFloats = kChunk * kLanes;
+// Buffers a multiple of 4096 bytes apart would make the processor mistake a load for one of a recent store.
+constexpr int kChunkBuffer = kChunkFloats + 3 * kLanes;
 constexpr int kMaxGroup = 16;  // states that any instruction set keeps in registers at once
 
-// Six buffers of a chunk (see scan.inc), then A, the state and the time step's weight.
-inline size_t scan_scratch_floats(const ScanCall& call) { return 6 * kChunkFloats + (2 * call.states + call.rank) * kLanes; }
-// The same, five more buffers of a chunk, the chunk's states and decays, and the gradient with respect to the state.
+// Four buffers of a chunk (see scan.inc), then A, the state and the time step's weight.
+inline size_t scan_scratch_floats(const ScanCall& call) { return 4 * kChunkBuffer + (2 * call.states + call.rank) * kLanes; }
+// The same, six more buffers of a chunk, the chunk's states and decays, and the gradient with respect to the state.
 inline size_t backward_scratch_floats(const ScanCall& call) {
-    return 11 * kChunkFloats + (3 * call.states + call.rank) * kLanes + (2 * kChunk + 1) * kMaxGroup * kLanes;
+    return 10 * kChunkBuffer + (3 * call.states + call.rank) * kLanes + (2 * kChunk + 1) * kMaxGroup * kLanes;
 }
-// Input rows with halos, two gradients with halos, weights and biases of both directions.
+// Input rows with halos, and two gradients with halos.
 inline size_t convolution_scratch_floats(const ConvolutionCall& call) {
-    return 3 * (kChunk + 2 * (call.kernel - 1)) * kLanes + 2 * (call.kernel + 1) * kLanes;
+    return 3 * (kChunk + 2 * (call.kernel - 1)) * kLanes;
 }
 
 }  // namespace hf_audio_ssm

@@ -1,0 +1,126 @@
+# Copyright 2026 The hf-audio-ssm authors.
+# SPDX-License-Identifier: Apache-2.0
+"""The whole bidirectional mixer, projections included; without autograd, long audio runs in buffers shared by layers."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from . import cpu
+from .backends import select_backend
+from .linear import call_linear, is_eager_inference, is_plain, multiply
+from .mixing import bidirectional_mixing, scan_arguments
+from .scan import scan_tensors
+
+
+# From this size of the input projection's result on, buffers are shared: the allocator returns larger pieces of memory to
+# the system, and each page of the next one costs a fault.
+LARGE_BYTES = 8 << 20
+# A block of rows whose product stays in the processor's cache.
+_BLOCK_BYTES = 2 << 20
+
+_local = threading.local()
+
+
+class _Buffers:
+    """Named pieces of memory that are handed out again and again."""
+
+    def __init__(self):
+        self._tensors: dict[tuple[str, torch.dtype], Tensor] = {}
+
+    def take(self, name: str, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+        size = torch.Size(shape).numel()
+        tensor = self._tensors.get((name, dtype))
+        if tensor is None or tensor.numel() < size:
+            tensor = self._tensors[name, dtype] = torch.empty(size, dtype=dtype)
+        return tensor[:size].view(shape)
+
+
+@contextmanager
+def shared_buffers() -> Iterator[None]:
+    """Lets the mixers called by this thread share their buffers, which are freed at the end."""
+    outer = getattr(_local, "buffers", None)
+    _local.buffers = outer or _Buffers()
+    try:
+        yield
+    finally:
+        _local.buffers = outer
+
+
+def bidirectional_mixer(mixer: nn.Module, hidden_states: Tensor, reverse: bool = False) -> Tensor:
+    """The input projection, `bidirectional_mixing` and the output projection.
+
+    Args:
+        mixer: has the linear modules `in_proj` and `out_proj`, and `forward_ssm` and `backward_ssm` as in
+            `bidirectional_mixing`.
+        hidden_states: (batch, length, hidden size), the normalised tokens.
+        reverse: as in `bidirectional_mixing`.
+
+    Returns:
+        (batch, length, hidden size).
+
+    Raises:
+        ValueError: as `bidirectional_mixing`.
+    """
+    if _is_large(mixer, hidden_states) and _can_share_buffers(mixer, hidden_states):
+        outputs = torch.empty(hidden_states.shape, dtype=hidden_states.dtype)
+        for clip, output in zip(hidden_states, outputs, strict=True):
+            _mix_clip(mixer, clip, reverse, output)
+        return outputs
+    projected = call_linear(mixer.in_proj, hidden_states)
+    mixed = bidirectional_mixing(projected, mixer.forward_ssm, mixer.backward_ssm, reverse=reverse)
+    return call_linear(mixer.out_proj, mixed)
+
+
+def _is_large(mixer: nn.Module, hidden_states: Tensor) -> bool:
+    values = hidden_states.shape[0] * hidden_states.shape[1] * 2 * mixer.forward_ssm.A_log.shape[0]
+    return values * hidden_states.element_size() >= LARGE_BYTES
+
+
+def _can_share_buffers(mixer: nn.Module, hidden_states: Tensor) -> bool:
+    return (
+        is_eager_inference(hidden_states)
+        and select_backend("cpu", hidden_states.dtype).name == "cpu"
+        and all(
+            is_plain(module, kind)
+            for ssm in (mixer.forward_ssm, mixer.backward_ssm)
+            for module, kind in (
+                (mixer.in_proj, nn.Linear),
+                (mixer.out_proj, nn.Linear),
+                (ssm.conv1d, nn.Conv1d),
+                (ssm.x_proj, nn.Linear),
+                (ssm.dt_proj, nn.Linear),
+            )
+        )
+    )
+
+
+def _mix_clip(mixer: nn.Module, hidden_states: Tensor, reverse: bool, output: Tensor) -> None:
+    """One clip, (length, hidden size): each buffer is written over as soon as its content is used up."""
+    buffers = getattr(_local, "buffers", None) or _Buffers()
+    ssms = (mixer.forward_ssm, mixer.backward_ssm)
+    channels = ssms[0].A_log.shape[0]
+    shape, dtype = (hidden_states.shape[0], channels), hidden_states.dtype
+    weights, bias = mixer.in_proj.weight.split(channels), mixer.in_proj.bias
+    biases = (None, None) if bias is None else bias.split(channels)
+
+    states = buffers.take("projected", shape, dtype)
+    _multiply_into(states, hidden_states, weights[0], biases[0])
+    convolved = [buffers.take(name, shape, dtype)[None] for name in ("forward", "backward")]
+    parameters = [value for ssm in ssms for value in (ssm.conv1d.weight.squeeze(1), ssm.conv1d.bias)]
+    cpu.convolution_into(convolved, states[None], *parameters, reverse)
+    directions = [scan_arguments(states, ssm) for states, ssm in zip(convolved, ssms, strict=True)]
+    # The gate takes the place of the convolutions' input, and the scans' result that of the gate.
+    gate = buffers.take("projected", shape, dtype)[None]
+    _multiply_into(gate[0], hidden_states, weights[1], biases[1])
+    cpu.scan_into(gate, scan_tensors(directions, gate), 0.5, reverse)
+    _multiply_into(output, gate[0], mixer.out_proj.weight, mixer.out_proj.bias)
+
+
+def _multiply_into(output: Tensor, inputs: Tensor, weight: Tensor, bias: Tensor | None) -> None:
+    rows = max(256, _BLOCK_BYTES // (output.shape[1] * output.element_size()))
+    for start in range(0, inputs.shape[0], rows):
+        output[start : start + rows] = multiply(inputs[start : start + rows], weight, bias)
