@@ -9,6 +9,7 @@ block is Vision Mamba's, arXiv 2401.09417). Everything here is plain PyTorch and
 """
 
 import math
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -322,15 +323,12 @@ class SsambaMixer(nn.Module):
             hidden_states (`torch.Tensor` of shape `(batch_size, length, hidden_size)`): The normalised tokens.
             reverse (`bool`, *optional*, defaults to `False`): Whether time runs from the last token to the first.
         """
-        projected_states = self.in_proj(hidden_states)
         if ops is not None and self.is_fusible:
-            mixed = ops.bidirectional_mixing(projected_states, self.forward_ssm, self.backward_ssm, reverse=reverse)
-        else:
-            hidden_states, gate = projected_states.chunk(2, dim=-1)
-            mixed = self.forward_ssm(hidden_states, reverse=reverse)
-            mixed = mixed + self.backward_ssm(hidden_states, reverse=not reverse)
-            mixed = mixed * self.act(gate) / 2
-        return self.out_proj(mixed)
+            return ops.bidirectional_mixer(self, hidden_states, reverse=reverse)
+        hidden_states, gate = self.in_proj(hidden_states).chunk(2, dim=-1)
+        mixed = self.forward_ssm(hidden_states, reverse=reverse)
+        mixed = mixed + self.backward_ssm(hidden_states, reverse=not reverse)
+        return self.out_proj(mixed * self.act(gate) / 2)
 
 
 class SsambaDropPath(nn.Module):
@@ -473,6 +471,21 @@ class SsambaModel(SsambaPreTrainedModel):
     def get_input_embeddings(self) -> SsambaPatchEmbeddings:
         return self.embeddings.patch_embeddings
 
+    def run_layers(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        """The residual stream `(batch_size, length, hidden_size)` through all layers."""
+        update = None
+        if self.config.paired_layers:
+            for first, second in zip(self.layers[::2], self.layers[1::2], strict=True):
+                residual, first_output = first(hidden_states, None, update)
+                hidden_states, second_output = second(hidden_states, residual, update)
+                update = first_output + second_output if self.training else None
+        else:
+            for layer in self.layers:
+                hidden_states, update = layer(hidden_states, None, update)
+        if self.training and self.drop_path.rate > 0:
+            hidden_states = hidden_states + self.final_update_scale * (self.drop_path(update) - update)
+        return hidden_states
+
     @merge_with_config_defaults
     @capture_outputs(tie_last_hidden_states=False)
     def forward(
@@ -510,17 +523,8 @@ class SsambaModel(SsambaPreTrainedModel):
         hidden_states = self.embeddings(input_values, bool_masked_pos)
         # In low precision the stream would lose the small updates of deep layers.
         hidden_states = hidden_states.to(torch.promote_types(hidden_states.dtype, torch.float32))
-        update = None
-        if self.config.paired_layers:
-            for first, second in zip(self.layers[::2], self.layers[1::2], strict=True):
-                residual, first_output = first(hidden_states, None, update)
-                hidden_states, second_output = second(hidden_states, residual, update)
-                update = first_output + second_output if self.training else None
-        else:
-            for layer in self.layers:
-                hidden_states, update = layer(hidden_states, None, update)
-        if self.training and self.drop_path.rate > 0:
-            hidden_states = hidden_states + self.final_update_scale * (self.drop_path(update) - update)
+        with nullcontext() if ops is None or torch.compiler.is_compiling() else ops.shared_buffers():
+            hidden_states = self.run_layers(hidden_states)
         last_hidden_state = self.layernorm(hidden_states)
         if self.config.pooling == "cls":
             pooler_output = last_hidden_state[:, 0]
