@@ -9,19 +9,16 @@ medians; that of the fastest calls shows how far a busy machine has disturbed it
 """
 
 import argparse
-import json
 import logging
-import os
 import platform
 import statistics
-import time
 import warnings
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
 import transformers
+from measuring import interleaved_times, table, write_json
 from transformers import ASTFeatureExtractor
 from transformers.utils import is_speech_available
 
@@ -30,19 +27,6 @@ from hf_audio_ssm import SsambaFeatureExtractor
 
 SAMPLING_RATE = 16000
 TARGET_RATIO = 8.0
-
-
-def interleaved_times(calls: dict[str, Callable[[], object]], repeats: int) -> dict[str, list[float]]:
-    """Returns, per name, the seconds of `repeats` calls, made in turn after two unmeasured rounds."""
-    times = {name: [] for name in calls}
-    for round_index in range(-2, repeats):
-        for name, call in calls.items():
-            start = time.perf_counter()
-            call()
-            elapsed = time.perf_counter() - start
-            if round_index >= 0:
-                times[name].append(elapsed)
-    return times
 
 
 def measure(threads: int, batch_size: int, seconds: float, repeats: int) -> dict[str, float]:
@@ -73,6 +57,13 @@ def measure(threads: int, batch_size: int, seconds: float, repeats: int) -> dict
     }
 
 
+def run(thread_counts: list[int], batch_sizes: list[int], seconds: float, repeats: int) -> list[dict[str, float]]:
+    """One row for each number of threads and clips a call."""
+    logging.getLogger("transformers").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", message="At least one mel filter has all zero values")
+    return [measure(threads, batch_size, seconds, repeats) for threads in thread_counts for batch_size in batch_sizes]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=10.0, help="length of a clip")
@@ -85,22 +76,11 @@ def main() -> None:
     if arguments.repeats < 1 or min(arguments.batch_sizes) < 1:
         parser.error("--repeats and --batch_sizes must be at least 1")
 
-    logging.getLogger("transformers").setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore", message="At least one mel filter has all zero values")
     thread_counts = sorted({1, torch.get_num_threads()})
     backend = "torchaudio" if is_speech_available() else "numpy"
     print(f"torch {torch.__version__}, transformers {transformers.__version__}, AST with {backend}")
-    print("threads  clips  AST ms/clip  SSAMBA ms/clip   ratio  ratio of fastest  largest difference")
-    rows = []
-    for threads in thread_counts:
-        for batch_size in arguments.batch_sizes:
-            row = measure(threads, batch_size, arguments.seconds, arguments.repeats)
-            rows.append(row)
-            print(
-                f"{threads:7d}  {batch_size:5d}  {row['ast_ms_per_clip']:11.2f}  {row['ssamba_ms_per_clip']:14.2f}"
-                f"  {row['ratio']:6.1f}  {row['ratio_of_fastest']:16.1f}  {row['largest_difference']:18.1e}",
-                flush=True,
-            )
+    rows = run(thread_counts, arguments.batch_sizes, arguments.seconds, arguments.repeats)
+    print(table(rows))
     worst = min(row["ratio"] for row in rows)
     print(f"lowest ratio {worst:.1f} (target: at least {TARGET_RATIO:g})")
 
@@ -114,9 +94,7 @@ def main() -> None:
             "target_ratio": TARGET_RATIO,
             "results": rows,
         }
-        temporary = arguments.output.with_name(arguments.output.name + ".tmp")
-        temporary.write_text(json.dumps(results, indent=2) + "\n")
-        os.replace(temporary, arguments.output)
+        write_json(arguments.output, results)
         print(f"wrote {arguments.output}")
 
 

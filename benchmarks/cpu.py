@@ -1,0 +1,96 @@
+# Copyright 2026 The hf-audio-ssm authors.
+# SPDX-License-Identifier: Apache-2.0
+"""
+What is fast on this machine's CPU, measured side by side in one run: the scan, the whole model, a training step, the
+front end, and the machine's own limits. Calls alternate and medians are reported, with 1 thread and with all.
+
+    python benchmarks/cpu.py --output outputs/benchmarks            # everything; needs about an hour
+    python benchmarks/cpu.py --sections scan machine                # some of it
+    python benchmarks/cpu.py --sections model --tokens 129 513 2049 --sizes tiny --batch_sizes 1
+"""
+
+import argparse
+import platform
+from pathlib import Path
+from typing import Any
+
+import feature_extraction
+import scan
+import torch
+import training_step
+import transformers
+import whole_model
+from measuring import table, write_json
+
+from hf_audio_ssm import ops
+
+
+SECTIONS = ("machine", "scan", "model", "training", "front_end")
+
+
+def make_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sections", nargs="+", choices=SECTIONS, default=SECTIONS, help="what to measure")
+    parser.add_argument("--sizes", nargs="+", choices=whole_model.SIZES, default=list(whole_model.SIZES))
+    parser.add_argument("--tokens", nargs="+", type=int, default=list(whole_model.TOKENS), help="1 + multiples of 8")
+    parser.add_argument("--batch_sizes", nargs="+", type=int, default=[1, 4], help="clips a batch of the whole model")
+    parser.add_argument("--threads", nargs="+", type=int, default=sorted({1, torch.get_num_threads()}))
+    parser.add_argument("--repeats", type=int, default=7, help="measured rounds at most")
+    parser.add_argument("--longest", type=float, default=120.0, help="leave out what should take more seconds a call")
+    parser.add_argument("--output", type=Path, help="folder for the JSON file and the plots")
+    return parser
+
+
+def main() -> None:
+    parser = make_parser()
+    arguments = parser.parse_args()
+    for tokens in arguments.tokens:
+        whole_model.frames_of(tokens)
+    for name in ("batch_sizes", "threads"):
+        if min(getattr(arguments, name)) < 1:
+            parser.error(f"--{name} must be at least 1, got {getattr(arguments, name)}")
+    if arguments.repeats < 1:
+        parser.error(f"--repeats must be at least 1, got {arguments.repeats}")
+
+    results: dict[str, Any] = {
+        "processor": platform.processor() or platform.machine(),
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+        "backends": ops.available_backends("cpu", torch.float32),
+    }
+    print(", ".join(f"{name} {value}" for name, value in results.items()))
+
+    def report(section: str, rows: list[dict[str, Any]], shown: list[dict[str, Any]] | None = None) -> None:
+        results[section] = rows
+        print(f"\n{section}\n{table(rows if shown is None else shown)}", flush=True)
+        if arguments.output is not None:
+            write_json(arguments.output / "cpu.json", results)
+
+    if "machine" in arguments.sections or "scan" in arguments.sections:
+        limits = scan.machine_limits()
+        report("machine", [limits])
+    if "scan" in arguments.sections:
+        report("scan", scan.run(arguments.threads, limits, arguments.repeats))
+    if "model" in arguments.sections:
+        rows = whole_model.run(
+            arguments.sizes,
+            sorted(arguments.tokens),
+            arguments.batch_sizes,
+            arguments.threads,
+            repeats=arguments.repeats,
+            longest=arguments.longest,
+        )
+        report("model", rows, whole_model.summary(rows))
+        if arguments.output is not None:
+            whole_model.plot(rows, arguments.output / "cpu_model.png")
+    if "training" in arguments.sections:
+        report("training", training_step.run(thread_counts=tuple(arguments.threads), repeats=arguments.repeats))
+    if "front_end" in arguments.sections:
+        report("front_end", feature_extraction.run(arguments.threads, [1, 8], 10.0, 4 * arguments.repeats))
+    if arguments.output is not None:
+        print(f"\nwrote {arguments.output}")
+
+
+if __name__ == "__main__":
+    main()
