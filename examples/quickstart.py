@@ -80,7 +80,9 @@ class QuickstartArguments:
     )
     epochs: int | None = field(
         default=None,
-        metadata={"help": "Passes over the training clips. Default: 10 from a checkpoint, else more for fewer clips."},
+        metadata={
+            "help": "Passes over the training clips. Default: 10 from a checkpoint, else about 1250 steps, at least 5."
+        },
     )
     batch_size: int = field(default=16, metadata={"help": "Clips in a training step."})
     learning_rate: float | None = field(
@@ -318,7 +320,7 @@ def load_or_make_model(checkpoint: str | None, train: datasets.Dataset, longest:
     if model is None:
         # A patch is as tall as the spectrogram: few tokens, and so a fast scan, which suits short clips.
         config = SsambaConfig(
-            hidden_size=64,
+            hidden_size=96,
             num_hidden_layers=4,
             state_size=8,
             patch_size=(128, 8),
@@ -338,9 +340,8 @@ def accuracy(prediction) -> dict[str, float]:
 def train_model(model, feature_extractor, train, validation, arguments: QuickstartArguments) -> None:
     """Trains `model` in place, with progress and the validation accuracy along the way."""
     is_new = arguments.model is None
-    # A new model should see about 20,000 clips, each time augmented anew.
-    epochs = arguments.epochs or (min(200, max(5, math.ceil(20_000 / len(train)))) if is_new else 10)
-    steps = epochs * math.ceil(len(train) / arguments.batch_size)
+    steps_per_epoch = math.ceil(len(train) / arguments.batch_size)
+    epochs = arguments.epochs or (max(5, math.ceil(1250 / steps_per_epoch)) if is_new else 10)
     with tempfile.TemporaryDirectory() as unused:
         training_arguments = TrainingArguments(
             output_dir=unused,
@@ -351,7 +352,7 @@ def train_model(model, feature_extractor, train, validation, arguments: Quicksta
             lr_scheduler_type="cosine",
             warmup_steps=0.1,
             weight_decay=0.05,
-            logging_steps=max(1, steps // 8),
+            logging_steps=max(1, epochs * steps_per_epoch // 8),
             eval_strategy="steps",
             save_strategy="no",
             report_to="none",
