@@ -4,6 +4,7 @@
 
 import math
 import os
+import threading
 import warnings
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
@@ -31,6 +32,8 @@ ACCELERATOR_BLOCK_FRAMES = 32768
 
 # Adjacent filters share few FFT bins: multiplying them in bands skips most of the filter matrix's zeros.
 CPU_BAND_FILTERS = 32
+
+_local = threading.local()
 
 NORMALIZATION_PRESETS = {
     "audioset": {"mean": -4.2677393, "std": 4.5689974, "max_length": 1024},
@@ -98,21 +101,47 @@ def _front_end_tensors(
     return window, bands
 
 
+def _work_arrays(
+    num_clips: int, block_frames: int, frame_length: int, fft_size: int, num_mel_bins: int, device: torch.device | str
+) -> tuple[torch.Tensor, ...]:
+    """Returns float32 memory for a block's centred frames, frames padded with zeros, power spectra and mel values."""
+    shapes = (
+        (num_clips, block_frames, frame_length),
+        (num_clips, block_frames, fft_size),
+        (num_clips, block_frames, fft_size // 2 + 1),
+        (num_clips * block_frames, num_mel_bins),
+    )
+    return tuple(torch.zeros(shape, dtype=torch.float32, device=device) for shape in shapes)
+
+
+def _shared_work_arrays(*sizes: int) -> tuple[torch.Tensor, ...]:
+    """Returns this thread's `_work_arrays` on the CPU: taking fresh memory for each clip would cost as much as its FFTs."""
+    if getattr(_local, "sizes", None) != sizes:
+        with torch.inference_mode(False):
+            _local.arrays = _work_arrays(*sizes, "cpu")
+        _local.sizes = sizes
+    return _local.arrays
+
+
 def _log_mel_blocks(
     waveforms: torch.Tensor, sampling_rate: int, num_mel_bins: int
 ) -> Iterator[tuple[int, torch.Tensor]]:
     """
     Yields the log-mel filter bank of `waveforms`, float32 (clips, samples), block by block in time: the block's first
     frame and its values, float32 (clips, frames, mel bins), so that no array over all frames but the result is needed.
+    The next block is written over the values.
     """
     frame_length, frame_shift, fft_size = _frame_sizes(sampling_rate)
     window, bands = _front_end_tensors(sampling_rate, num_mel_bins, waveforms.device)
     num_clips, num_samples = waveforms.shape
     num_frames = 1 + (num_samples - frame_length) // frame_shift
-    block_frames = CPU_BLOCK_FRAMES if waveforms.device.type == "cpu" else ACCELERATOR_BLOCK_FRAMES
-    block_frames = min(num_frames, max(1, block_frames // num_clips))
-    centred_block = waveforms.new_empty((num_clips, block_frames, frame_length))
-    padded_block = waveforms.new_zeros((num_clips, block_frames, fft_size))
+    if waveforms.device.type == "cpu":
+        block_frames = CPU_BLOCK_FRAMES
+        arrays = _shared_work_arrays(num_clips, block_frames, frame_length, fft_size, num_mel_bins)
+    else:
+        block_frames = min(num_frames, max(1, ACCELERATOR_BLOCK_FRAMES // num_clips))
+        arrays = _work_arrays(num_clips, block_frames, frame_length, fft_size, num_mel_bins, waveforms.device)
+    centred_block, padded_block, power_block, mel_block = arrays
 
     for start in range(0, num_frames, block_frames):
         length = min(block_frames, num_frames - start)
@@ -131,8 +160,8 @@ def _log_mel_blocks(
         torch.sub(centred[..., 1:], emphasised, out=emphasised).mul_(window)
 
         squares = torch.view_as_real(torch.fft.rfft(padded)).square_()
-        power = torch.add(squares[..., 0], squares[..., 1]).flatten(0, 1)
-        mel = power.new_empty((num_clips * length, num_mel_bins), dtype=bands[0][2].dtype)
+        power = torch.add(squares[..., 0], squares[..., 1], out=power_block[:, :length]).flatten(0, 1)
+        mel = mel_block.to(bands[0][2].dtype)[: num_clips * length]
         for fft_bins, mel_bins, weights in bands:
             # `out=` also keeps autocast from lowering the precision of the product.
             torch.mm(power[:, fft_bins].to(weights.dtype), weights, out=mel[:, mel_bins])
