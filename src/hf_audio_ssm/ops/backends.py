@@ -71,7 +71,6 @@ def select_backend(device_type: str, dtype: torch.dtype, name: str | None = None
     return _BACKENDS[_select_name(device_type, dtype, name)]
 
 
-@torch.compiler.assume_constant_result
 def _select_name(device_type: str, dtype: torch.dtype, name: str | None) -> str:
     source = "backend"
     if name is None:
@@ -90,6 +89,10 @@ def _select_name(device_type: str, dtype: torch.dtype, name: str | None) -> str:
         _announced.add((name, device_type))
         logger.info("Selective scans on %s use the %s backend.", device_type, name)
     return name
+
+
+# What torch.compiler.assume_constant_result does, which would import the whole compiler here.
+_select_name._dynamo_marked_constant = True
 
 
 def _warn_about_missing_extension(device_type: str) -> None:

@@ -5,6 +5,7 @@
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensor
 from torch.nn.modules import module as nn_module
 
 
@@ -56,11 +57,12 @@ def is_plain(module: nn.Module, kind: type[nn.Module]) -> bool:
         nn_module._global_backward_hooks,
         nn_module._global_backward_pre_hooks,
     )
-    # accelerate replaces `forward` on the instance; quantizers keep the class and replace the weight.
+    # accelerate replaces `forward` on the instance; quantizers keep the class and replace the weight; torch.export puts a
+    # fake tensor in a plain weight's place.
     return (
         type(module) is kind
         and not any(hooks)
         and "forward" not in module.__dict__
-        and type(module.weight) in (nn.Parameter, Tensor)
+        and type(module.weight) in (nn.Parameter, Tensor, FakeTensor)
         and module.weight.is_floating_point()
     )

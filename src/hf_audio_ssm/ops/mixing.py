@@ -79,10 +79,14 @@ def _convolve(hidden_states, conv1d, conv1d2, reverse, backend) -> tuple[Tensor,
 
 
 def _call_convolution(hidden_states: Tensor, conv1d: nn.Module, reverse: bool) -> Tensor:
-    """SiLU of the module's causal convolution, whatever padding the module brings along."""
+    """SiLU of the module's causal convolution, whatever padding the module adds by itself.
+
+    Only `weight` is read besides: adapters that wrap a convolution do not offer its settings.
+    """
     length = hidden_states.shape[1]
     states = hidden_states.flip(1) if reverse else hidden_states
-    missing = conv1d.kernel_size[0] - 1 - conv1d.padding[0]
-    states = conv1d(F.pad(states.transpose(1, 2), (missing, 0)))[..., :length].transpose(1, 2)
+    states = conv1d(F.pad(states.transpose(1, 2), (conv1d.weight.shape[-1] - 1, 0)))
+    own_padding = (states.shape[-1] - length) // 2
+    states = states[..., own_padding : own_padding + length].transpose(1, 2)
     states = F.silu(states.flip(1) if reverse else states)
     return states.to(hidden_states.dtype)
