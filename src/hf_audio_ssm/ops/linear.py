@@ -35,13 +35,15 @@ def call_linear(module: nn.Module, inputs: Tensor) -> Tensor:
 
 
 def is_eager_inference(inputs: Tensor) -> bool:
-    """Whether nobody records what happens to these inputs on a CPU: no autograd, autocast, compiler or tracer."""
+    """Whether nobody watches what happens to these inputs on a CPU: no autograd, autocast, compiler, tracer or transform."""
     return (
         not torch.is_grad_enabled()
         and not torch.compiler.is_compiling()
         and type(inputs) is Tensor
         and inputs.device.type == "cpu"
         and not torch.is_autocast_enabled("cpu")
+        and torch._C._len_torch_dispatch_stack() == 0
+        and torch._C._functorch.peek_interpreter_stack() is None
     )
 
 

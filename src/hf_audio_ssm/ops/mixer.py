@@ -16,9 +16,9 @@ from .mixing import bidirectional_mixing, scan_arguments
 from .scan import scan_tensors
 
 
-# From this size of the input projection's result on, buffers are shared: the allocator returns larger pieces of memory to
-# the system, and each page of the next one costs a fault.
-LARGE_BYTES = 8 << 20
+# From this size of the input projection's result on, buffers are shared: fresh memory costs a fault for each page, and
+# shared memory may still be in the processor's cache.
+LARGE_BYTES = 1 << 20
 # A block of rows whose product stays in the processor's cache.
 _BLOCK_BYTES = 2 << 20
 
@@ -65,19 +65,17 @@ def bidirectional_mixer(mixer: nn.Module, hidden_states: Tensor, reverse: bool =
     Raises:
         ValueError: as `bidirectional_mixing`.
     """
-    if _is_large(mixer, hidden_states) and _can_share_buffers(mixer, hidden_states):
+    size = hidden_states.shape[1] * 2 * mixer.forward_ssm.A_log.shape[0] * hidden_states.element_size()
+    if hidden_states.shape[0] * size >= LARGE_BYTES and _can_share_buffers(mixer, hidden_states):
         outputs = torch.empty(hidden_states.shape, dtype=hidden_states.dtype)
-        for clip, output in zip(hidden_states, outputs, strict=True):
-            _mix_clip(mixer, clip, reverse, output)
+        # As few clips at a time as fill the buffers' share of the cache.
+        clips = max(1, _BLOCK_BYTES // max(1, size))
+        for chunk, output in zip(hidden_states.split(clips), outputs.split(clips), strict=True):
+            _mix_in_buffers(mixer, chunk, reverse, output)
         return outputs
     projected = call_linear(mixer.in_proj, hidden_states)
     mixed = bidirectional_mixing(projected, mixer.forward_ssm, mixer.backward_ssm, reverse=reverse)
     return call_linear(mixer.out_proj, mixed)
-
-
-def _is_large(mixer: nn.Module, hidden_states: Tensor) -> bool:
-    values = hidden_states.shape[0] * hidden_states.shape[1] * 2 * mixer.forward_ssm.A_log.shape[0]
-    return values * hidden_states.element_size() >= LARGE_BYTES
 
 
 def _can_share_buffers(mixer: nn.Module, hidden_states: Tensor) -> bool:
@@ -98,29 +96,30 @@ def _can_share_buffers(mixer: nn.Module, hidden_states: Tensor) -> bool:
     )
 
 
-def _mix_clip(mixer: nn.Module, hidden_states: Tensor, reverse: bool, output: Tensor) -> None:
-    """One clip, (length, hidden size): each buffer is written over as soon as its content is used up."""
+def _mix_in_buffers(mixer: nn.Module, hidden_states: Tensor, reverse: bool, output: Tensor) -> None:
+    """A few clips, contiguous (batch, length, hidden size): a buffer is written over when its content is used up."""
     buffers = getattr(_local, "buffers", None) or _Buffers()
     ssms = (mixer.forward_ssm, mixer.backward_ssm)
     channels = ssms[0].A_log.shape[0]
-    shape, dtype = (hidden_states.shape[0], channels), hidden_states.dtype
+    shape, dtype = (*hidden_states.shape[:2], channels), hidden_states.dtype
     weights, bias = mixer.in_proj.weight.split(channels), mixer.in_proj.bias
     biases = (None, None) if bias is None else bias.split(channels)
 
     states = buffers.take("projected", shape, dtype)
     _multiply_into(states, hidden_states, weights[0], biases[0])
-    convolved = [buffers.take(name, shape, dtype)[None] for name in ("forward", "backward")]
+    convolved = [buffers.take(name, shape, dtype) for name in ("forward", "backward")]
     parameters = [value for ssm in ssms for value in (ssm.conv1d.weight.squeeze(1), ssm.conv1d.bias)]
-    cpu.convolution_into(convolved, states[None], *parameters, reverse)
+    cpu.convolution_into(convolved, states, *parameters, reverse)
     directions = [scan_arguments(states, ssm) for states, ssm in zip(convolved, ssms, strict=True)]
     # The gate takes the place of the convolutions' input, and the scans' result that of the gate.
-    gate = buffers.take("projected", shape, dtype)[None]
-    _multiply_into(gate[0], hidden_states, weights[1], biases[1])
+    gate = buffers.take("projected", shape, dtype)
+    _multiply_into(gate, hidden_states, weights[1], biases[1])
     cpu.scan_into(gate, scan_tensors(directions, gate), 0.5, reverse)
-    _multiply_into(output, gate[0], mixer.out_proj.weight, mixer.out_proj.bias)
+    _multiply_into(output, gate, mixer.out_proj.weight, mixer.out_proj.bias)
 
 
 def _multiply_into(output: Tensor, inputs: Tensor, weight: Tensor, bias: Tensor | None) -> None:
+    output, inputs = output.flatten(0, 1), inputs.flatten(0, 1)
     rows = max(256, _BLOCK_BYTES // (output.shape[1] * output.element_size()))
     for start in range(0, inputs.shape[0], rows):
         output[start : start + rows] = multiply(inputs[start : start + rows], weight, bias)
