@@ -11,6 +11,7 @@ from torch import nn
 from hf_audio_ssm import SsambaConfig, SsambaForAudioClassification, ops
 from hf_audio_ssm.models.ssamba import modeling_ssamba
 from hf_audio_ssm.models.ssamba.modeling_ssamba import SsambaMixer, SsambaModel
+from hf_audio_ssm.ops import memory
 from hf_audio_ssm.ops import mixer as mixer_module
 
 
@@ -37,8 +38,15 @@ def define(mixer: nn.Module, hidden_states: torch.Tensor, reverse: bool, monkeyp
 def buffers_used(monkeypatch) -> list[int]:
     """Lets every length run in shared buffers, and counts the clips that do."""
     monkeypatch.setattr(mixer_module, "LARGE_BYTES", 0)
-    clips, mix_clip = [], mixer_module._mix_clip
-    monkeypatch.setattr(mixer_module, "_mix_clip", lambda *arguments: clips.append(1) or mix_clip(*arguments))
+    monkeypatch.setattr(mixer_module, "CLIPS_BYTES", 1 << 16)
+    monkeypatch.setattr(memory, "BLOCK_BYTES", 1 << 14)
+    clips, mix = [], mixer_module._mix_in_buffers
+
+    def mix_and_count(mixer, hidden_states, reverse, output):
+        clips.append(len(hidden_states))
+        mix(mixer, hidden_states, reverse, output)
+
+    monkeypatch.setattr(mixer_module, "_mix_in_buffers", mix_and_count)
     return clips
 
 
@@ -60,6 +68,7 @@ def test_shared_buffers(reverse, use_bias, dtype, tolerance, buffers_used, monke
             assert first.dtype == dtype
             assert (first - expected).abs().max() <= tolerance * expected.abs().max()
     assert sum(buffers_used) == 2 * 2 * 4
+    assert set(buffers_used) == {1, 2}
 
 
 @needs_kernel

@@ -3,9 +3,17 @@
 """Fast selective scans: one rule chooses the backend by device and dtype, `available_backends` tells which ones work."""
 
 from .backends import available_backends
+from .memory import map_rows
 from .mixer import bidirectional_mixer, shared_buffers
 from .mixing import bidirectional_mixing
 from .scan import selective_scan
 
 
-__all__ = ["available_backends", "bidirectional_mixer", "bidirectional_mixing", "selective_scan", "shared_buffers"]
+__all__ = [
+    "available_backends",
+    "bidirectional_mixer",
+    "bidirectional_mixing",
+    "map_rows",
+    "selective_scan",
+    "shared_buffers",
+]

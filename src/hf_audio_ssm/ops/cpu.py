@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from .linear import is_eager_inference
+from .memory import empty
 from .registration import NAMESPACE, TENSORS_PER_DIRECTION, forbid_double_backward, library, register_scan
 
 
@@ -178,14 +179,14 @@ def _scan_forward(*arguments):
     output, states = torch.empty(x.shape, dtype=x.dtype), None
     if save_states:
         shape = _states_shape(x, A, 1 if tensors[TENSORS_PER_DIRECTION] is None else 2)
-        states = torch.empty(shape, dtype=torch.float32)
+        states = empty(shape, torch.float32)
     _run_scan(_library.hf_audio_ssm_scan_forward, tensors, scale, reverse, output, states)
     return output, torch.empty(0) if states is None else states
 
 
 def _scan_backward(grad, states, *arguments):
     *tensors, scale, reverse = arguments
-    grads = [None if tensor is None else torch.empty(tensor.shape, dtype=tensor.dtype) for tensor in tensors]
+    grads = [None if tensor is None else empty(tensor.shape, tensor.dtype) for tensor in tensors]
     _run_scan(_library.hf_audio_ssm_scan_backward, tensors, scale, reverse, None, states, grad, grads)
     return [tensor for tensor in grads if tensor is not None]
 
@@ -223,13 +224,13 @@ def _convolve_into(outputs, x, weight, bias, weight2, bias2):
 
 
 def _convolution_forward(x, weight, bias, weight2, bias2):
-    outputs = (torch.empty(x.shape, dtype=x.dtype), torch.empty(x.shape, dtype=x.dtype))
+    outputs = (empty(x.shape, x.dtype), empty(x.shape, x.dtype))
     _convolve_into(outputs, x, weight, bias, weight2, bias2)
     return outputs
 
 
 def _convolution_backward(grad, grad2, x, weight, bias, weight2, bias2):
-    grad_x = torch.empty(x.shape, dtype=x.dtype)
+    grad_x = empty(x.shape, x.dtype)
     grads = [torch.empty(tensor.shape, dtype=tensor.dtype) for tensor in (weight, bias, weight2, bias2)]
     directions = [(weight, bias, None, grad, *grads[:2]), (weight2, bias2, None, grad2, *grads[2:])]
     _run_convolution(_library.hf_audio_ssm_convolution_backward, x, directions, grad_x)

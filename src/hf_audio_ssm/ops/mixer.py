@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from . import cpu
 from .backends import select_backend
 from .linear import call_linear, is_eager_inference, is_plain, multiply
+from .memory import block_rows, empty
 from .mixing import bidirectional_mixing, scan_arguments
 from .scan import scan_tensors
 
@@ -19,8 +20,8 @@ from .scan import scan_tensors
 # From this size of the input projection's result on, buffers are shared: fresh memory costs a fault for each page, and
 # shared memory may still be in the processor's cache.
 LARGE_BYTES = 1 << 20
-# A block of rows whose product stays in the processor's cache.
-_BLOCK_BYTES = 2 << 20
+# As many clips at a time as have input projections of this size.
+CLIPS_BYTES = 2 << 20
 
 _local = threading.local()
 
@@ -35,7 +36,7 @@ class _Buffers:
         size = torch.Size(shape).numel()
         tensor = self._tensors.get((name, dtype))
         if tensor is None or tensor.numel() < size:
-            tensor = self._tensors[name, dtype] = torch.empty(size, dtype=dtype)
+            tensor = self._tensors[name, dtype] = empty((size,), dtype)
         return tensor[:size].view(shape)
 
 
@@ -67,9 +68,8 @@ def bidirectional_mixer(mixer: nn.Module, hidden_states: Tensor, reverse: bool =
     """
     size = hidden_states.shape[1] * 2 * mixer.forward_ssm.A_log.shape[0] * hidden_states.element_size()
     if hidden_states.shape[0] * size >= LARGE_BYTES and _can_share_buffers(mixer, hidden_states):
-        outputs = torch.empty(hidden_states.shape, dtype=hidden_states.dtype)
-        # As few clips at a time as fill the buffers' share of the cache.
-        clips = max(1, _BLOCK_BYTES // max(1, size))
+        outputs = empty(hidden_states.shape, hidden_states.dtype)
+        clips = max(1, CLIPS_BYTES // max(1, size))
         for chunk, output in zip(hidden_states.split(clips), outputs.split(clips), strict=True):
             _mix_in_buffers(mixer, chunk, reverse, output)
         return outputs
@@ -120,6 +120,6 @@ def _mix_in_buffers(mixer: nn.Module, hidden_states: Tensor, reverse: bool, outp
 
 def _multiply_into(output: Tensor, inputs: Tensor, weight: Tensor, bias: Tensor | None) -> None:
     output, inputs = output.flatten(0, 1), inputs.flatten(0, 1)
-    rows = max(256, _BLOCK_BYTES // (output.shape[1] * output.element_size()))
-    for start in range(0, inputs.shape[0], rows):
-        output[start : start + rows] = multiply(inputs[start : start + rows], weight, bias)
+    step = block_rows(output.shape[1], output.dtype)
+    for start in range(0, inputs.shape[0], step):
+        output[start : start + step] = multiply(inputs[start : start + step], weight, bias)

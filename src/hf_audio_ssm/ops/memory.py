@@ -1,0 +1,73 @@
+# Copyright 2026 The hf-audio-ssm authors.
+# SPDX-License-Identifier: Apache-2.0
+"""
+Large results on a CPU. The allocator returns large pieces of memory to the system when they are freed, and each page of
+the next one costs a fault: on long audio this can take longer than the arithmetic. Huge pages make faults rare.
+"""
+
+import ctypes
+import mmap
+import sys
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from .linear import is_eager_inference
+
+
+# From this size on, huge pages are asked for, and results are made block by block.
+LARGE_BYTES = 4 << 20
+# A block of rows that stays in a core's cache, and whose memory the allocator keeps.
+BLOCK_BYTES = 1 << 20
+
+_MADV_HUGEPAGE = 14
+
+
+def _find_madvise() -> Callable[[ctypes.c_void_p, ctypes.c_size_t, int], int] | None:
+    if sys.platform != "linux":
+        return None
+    return getattr(ctypes.CDLL(None), "madvise", None)
+
+
+_madvise = _find_madvise()
+
+
+def empty(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+    """`torch.empty` on the CPU, from huge pages where it is large and the system has them to give."""
+    tensor = torch.empty(shape, dtype=dtype)
+    size = tensor.numel() * tensor.element_size()
+    if size >= LARGE_BYTES and _madvise is not None:
+        # Advice only, for the whole pages inside: where it is not taken, nothing changes.
+        start = -(-tensor.data_ptr() // mmap.PAGESIZE) * mmap.PAGESIZE
+        end = (tensor.data_ptr() + size) // mmap.PAGESIZE * mmap.PAGESIZE
+        _madvise(ctypes.c_void_p(start), ctypes.c_size_t(end - start), _MADV_HUGEPAGE)
+    return tensor
+
+
+def map_rows(function: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
+    """
+    `function(*inputs)`, for a function that treats each row by itself; a large result on a CPU where no gradient is
+    wanted is made block by block, in memory from `empty`.
+
+    Args:
+        function: takes tensors (..., features) of common leading dimensions, and returns one with the same.
+        inputs: the tensors.
+    """
+    first = inputs[0]
+    if first.numel() * first.element_size() < LARGE_BYTES or not all(map(is_eager_inference, inputs)):
+        return function(*inputs)
+    *leading, features = first.shape
+    rows = [tensor.reshape(-1, tensor.shape[-1]) for tensor in inputs]
+    step = block_rows(features, first.dtype)
+    block = function(*(tensor[:step] for tensor in rows))
+    output = empty((rows[0].shape[0], block.shape[-1]), block.dtype)
+    output[:step] = block
+    for start in range(step, rows[0].shape[0], step):
+        output[start : start + step] = function(*(tensor[start : start + step] for tensor in rows))
+    return output.view(*leading, output.shape[-1])
+
+
+def block_rows(features: int, dtype: torch.dtype) -> int:
+    """How many rows make a block."""
+    return max(64, BLOCK_BYTES // (features * dtype.itemsize))
