@@ -14,6 +14,7 @@ import soundfile
 import torch
 from golden import GOLDEN_DIR
 
+import hf_audio_ssm
 from hf_audio_ssm import SsambaConfig, SsambaFeatureExtractor, SsambaForAudioClassification
 
 
@@ -26,7 +27,7 @@ SNIPPETS = {
 
 
 @pytest.fixture(scope="module")
-def workplace(tmp_path_factory) -> Path:
+def clone(tmp_path_factory) -> Path:
     """A folder that looks like a clone after `make quickstart`, with a published checkpoint beside it."""
     folder = tmp_path_factory.mktemp("clone")
     for name in ("conversion", "examples", "model_cards", "src"):
@@ -59,31 +60,37 @@ def run_snippet(name: str, folder: Path) -> str:
 
 def test_all_snippets_are_known():
     # Beside these there is the block with `make`, which is what runs this test.
-    assert set(SNIPPETS) == {"train", "classify", "embed", "convert", "fine-tune"}
+    assert set(SNIPPETS) == {"train", "classify", "embed", "convert", "fine-tune", "backends"}
     assert README.count("```") // 2 == len(SNIPPETS) + 1
 
 
-def test_classify(workplace):
-    assert re.search(r"'score': 0\.\d+, 'label': 'LABEL_\d'", run_snippet("classify", workplace))
+def test_classify(clone):
+    assert re.search(r"'score': 0\.\d+, 'label': 'LABEL_\d'", run_snippet("classify", clone))
 
 
-def test_embed(workplace):
-    assert run_snippet("embed", workplace) == "torch.Size([1, 32])\ntorch.Size([1, 49, 32])\n"
+def test_embed(clone):
+    assert run_snippet("embed", clone) == "torch.Size([1, 32])\ntorch.Size([1, 49, 32])\n"
 
 
-def test_convert_then_fine_tune(workplace):
-    run_snippet("convert", workplace)
-    assert (workplace / "ssamba-tiny-400" / "model.safetensors").is_file()
-    run_snippet("fine-tune", workplace)
+def test_backends(clone):
+    assert run_snippet("backends", clone).strip() == str(hf_audio_ssm.ops.available_backends())
 
 
-def test_train(workplace):
-    run_snippet("train", workplace)
-    assert (workplace / "outputs" / "mine" / "model.safetensors").is_file()
+def test_convert_then_fine_tune(clone):
+    run_snippet("convert", clone)
+    assert (clone / "ssamba-tiny-400" / "model.safetensors").is_file()
+    run_snippet("fine-tune", clone)
+
+
+def test_train(clone):
+    run_snippet("train", clone)
+    assert (clone / "outputs" / "mine" / "model.safetensors").is_file()
 
 
 def test_links_lead_to_files():
-    targets = re.findall(r"\]\((?!https?:)([^)#]+)", README) + re.findall(r"^\| `([\w/]+)`", README, flags=re.MULTILINE)
+    targets = re.findall(r"\]\((?!https?:)([^)#]+)", README) + re.findall(
+        r"^\| `([\w/]+)`", README, flags=re.MULTILINE
+    )
     assert targets
     for target in targets:
         assert (ROOT / target).exists(), target

@@ -57,7 +57,7 @@ def test_public_names():
     import hf_audio_ssm
 
     for name in hf_audio_ssm.__all__:
-        assert getattr(hf_audio_ssm, name).__name__ == name
+        assert getattr(hf_audio_ssm, name).__name__ in (name, f"hf_audio_ssm.{name}")
         assert name in dir(hf_audio_ssm)
     with pytest.raises(AttributeError, match="has no attribute 'SsambaForTextGeneration'"):
         hf_audio_ssm.SsambaForTextGeneration  # noqa: B018

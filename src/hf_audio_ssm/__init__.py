@@ -26,9 +26,10 @@ _MODULES = {
     "SsambaPreTrainedModel": ".models.ssamba.modeling_ssamba",
 }
 
-__all__ = sorted(_MODULES)
+__all__ = sorted([*_MODULES, "ops"])
 
 if TYPE_CHECKING:
+    from . import ops
     from .models.ssamba.configuration_ssamba import SsambaConfig
     from .models.ssamba.feature_extraction_ssamba import SsambaFeatureExtractor
     from .models.ssamba.modeling_ssamba import (
@@ -41,11 +42,11 @@ if TYPE_CHECKING:
 
 
 def __getattr__(name: str):
-    if name not in _MODULES:
+    if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(_MODULES[name], __name__), name)
-    globals()[name] = value
-    return value
+    module = importlib.import_module(_MODULES.get(name, f".{name}"), __name__)
+    globals()[name] = getattr(module, name) if name in _MODULES else module
+    return globals()[name]
 
 
 def __dir__() -> list[str]:
