@@ -4,6 +4,7 @@
 
 import ctypes
 import json
+import math
 import os
 import re
 import time
@@ -13,7 +14,7 @@ from typing import Any
 
 
 def interleaved_times(
-    calls: Mapping[str, Callable[[], object]], repeats: int, warm_ups: int = 2, budget: float | None = None
+    calls: Mapping[str, Callable[[], object]], repeats: int, warm_ups: int = 2, budget: float = math.inf
 ) -> dict[str, list[float]]:
     """
     Calls in turn, so that a change in the machine's load meets all.
@@ -22,8 +23,7 @@ def interleaved_times(
         calls: What to call, by name.
         repeats: Measured rounds at most.
         warm_ups: Rounds before them that are not measured.
-        budget: Seconds after which no round is begun; one is always measured, and a first round that takes longer than
-            this counts as it is.
+        budget: Seconds after which no further round is begun; one is always measured.
 
     Returns:
         Seconds of each measured call, by name.
@@ -31,14 +31,13 @@ def interleaved_times(
     times: dict[str, list[float]] = {name: [] for name in calls}
     begin = time.perf_counter()
     for round_index in range(-warm_ups, repeats):
-        over_budget = budget is not None and time.perf_counter() - begin > budget
-        if over_budget and all(times.values()):
+        if round_index > 0 and time.perf_counter() - begin > budget:
             break
         for name, call in calls.items():
             start = time.perf_counter()
             call()
             elapsed = time.perf_counter() - start
-            if round_index >= 0 or (budget is not None and elapsed > budget):
+            if round_index >= 0:
                 times[name].append(elapsed)
     return times
 
@@ -47,17 +46,19 @@ def _status_bytes(field: str) -> int:
     return 1024 * int(re.search(rf"^{field}:\s+(\d+) kB$", Path("/proc/self/status").read_text(), re.MULTILINE)[1])
 
 
-def peak_memory(call: Callable[[], object]) -> int | None:
-    """Bytes by which the process grows at most during a call; None where the system (not Linux) does not tell."""
+def peak_memory(call: Callable[[], object]) -> tuple[float, int | None]:
+    """A call's seconds and the bytes by which the process grows meanwhile; None where the system (not Linux) is silent."""
     reset = Path("/proc/self/clear_refs")
-    if not reset.exists():
-        return None
-    # Memory that was freed but kept would hide what the call takes.
-    ctypes.CDLL(None).malloc_trim(0)
-    before = _status_bytes("VmRSS")
-    reset.write_text("5")
+    before = None
+    if reset.exists():
+        # Memory that was freed but kept would hide what the call takes.
+        ctypes.CDLL(None).malloc_trim(0)
+        before = _status_bytes("VmRSS")
+        reset.write_text("5")
+    start = time.perf_counter()
     call()
-    return _status_bytes("VmHWM") - before
+    seconds = time.perf_counter() - start
+    return seconds, None if before is None else _status_bytes("VmHWM") - before
 
 
 def available_memory() -> int:
