@@ -111,18 +111,12 @@ def scan_tensors(directions, gate) -> list[Tensor | None]:
     if gate is not None and gate.dtype != dtype:
         dtype = torch.promote_types(dtype, gate.dtype)
     parameter_dtype = torch.promote_types(dtype, torch.float32)
-    tensors = []
-    for x, dt, dt_weight, dt_bias, A, B, C, D in directions:
-        tensors += [
-            x.to(dtype),
-            dt.to(dtype),
-            None if dt_weight is None else dt_weight.to(parameter_dtype),
-            dt_bias.to(parameter_dtype),
-            A.to(parameter_dtype),
-            B.to(dtype),
-            C.to(dtype),
-            D.to(parameter_dtype),
-        ]
+    dtypes = (dtype, dtype, *[parameter_dtype] * 3, dtype, dtype, parameter_dtype)
+    tensors = [
+        tensor if tensor is None or tensor.dtype == wanted else tensor.to(wanted)
+        for direction in directions
+        for tensor, wanted in zip(direction, dtypes, strict=True)
+    ]
     if len(directions) == 1:
         tensors += [None] * TENSORS_PER_DIRECTION
     tensors.append(None if gate is None else gate.to(dtype))
