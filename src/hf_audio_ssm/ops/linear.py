@@ -1,11 +1,12 @@
 # Copyright 2026 The hf-audio-ssm authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Matrix products on a CPU where no gradient is wanted, and when a module's parameters may be read without calling it."""
+"""Matrix products on a CPU, and when a module's parameters may be read without calling it."""
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensor
+from torch.autograd.function import once_differentiable
 from torch.nn.modules import module as nn_module
 
 
@@ -14,7 +15,7 @@ def multiply(inputs: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tens
 
     MKL reaches less than half of oneDNN's speed on AMD's processors; both round as float32 does.
     """
-    if inputs.dtype == weight.dtype == torch.float32 and _has_onednn():
+    if inputs.dtype == weight.dtype == torch.float32 and inputs.numel() and _has_onednn():
         return torch.ops.mkldnn._linear_pointwise(inputs, weight, bias, "none", [], "")
     return F.linear(inputs, weight, bias)
 
@@ -27,18 +28,47 @@ def _has_onednn() -> bool:
     )
 
 
+class _Multiplication(torch.autograd.Function):
+    """`multiply` of matrices with first derivatives, which are such products too."""
+
+    @staticmethod
+    def forward(ctx, inputs: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        ctx.save_for_backward(inputs, weight)
+        return multiply(inputs, weight, bias)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+        inputs, weight = ctx.saved_tensors
+        wanted = ctx.needs_input_grad
+        return (
+            multiply(grad, weight.t()) if wanted[0] else None,
+            multiply(grad.t(), inputs.t()) if wanted[1] else None,
+            grad.sum(dim=0) if wanted[2] else None,
+        )
+
+
 def call_linear(module: nn.Module, inputs: Tensor) -> Tensor:
     """Calls a linear module; by `multiply` where that computes the same and nothing hooks into the module."""
-    if is_eager_inference(inputs) and is_plain(module, nn.Linear):
-        return multiply(inputs, module.weight, module.bias)
-    return module(inputs)
+    if not is_eager(inputs) or not is_plain(module, nn.Linear):
+        return module(inputs)
+    weight, bias = module.weight, module.bias
+    if not torch.is_grad_enabled():
+        return multiply(inputs, weight, bias)
+    if inputs.dtype != torch.float32 or weight.dtype != torch.float32 or not _has_onednn():
+        return module(inputs)
+    return _Multiplication.apply(inputs.flatten(0, -2), weight, bias).unflatten(0, inputs.shape[:-1])
 
 
 def is_eager_inference(inputs: Tensor) -> bool:
-    """Whether nobody watches what happens to these inputs on a CPU: no autograd, autocast, compiler, tracer or transform."""
+    """Whether no gradient is wanted, and `is_eager`."""
+    return not torch.is_grad_enabled() and is_eager(inputs)
+
+
+def is_eager(inputs: Tensor) -> bool:
+    """Whether nothing but autograd watches these inputs on a CPU: no autocast, compiler, tracer or transform."""
     return (
-        not torch.is_grad_enabled()
-        and not torch.compiler.is_compiling()
+        not torch.compiler.is_compiling()
         and type(inputs) is Tensor
         and inputs.device.type == "cpu"
         and not torch.is_autocast_enabled("cpu")
