@@ -33,10 +33,6 @@ class BuildKernel(build_ext):
                 return False
         return True
 
-    def get_export_symbols(self, ext):
-        # A plain C library: there is no module initialisation function to export.
-        return ext.export_symbols
-
 
 kernel = Extension(
     "hf_audio_ssm.ops._cpu",
