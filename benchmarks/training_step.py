@@ -15,8 +15,8 @@ from unittest import mock
 import torch
 from measuring import interleaved_times
 from tqdm import tqdm
-from transformers import ASTConfig, ASTForAudioClassification
-from whole_model import SIZES, frames_of
+from transformers import ASTForAudioClassification
+from whole_model import frames_of, ssast_config
 
 from hf_audio_ssm import SsambaConfig, SsambaForAudioClassification
 from hf_audio_ssm.models.ssamba import modeling_ssamba
@@ -39,23 +39,11 @@ def implementation(way: str):
 
 def make_call(way: str, size: str, tokens: int, batch_size: int) -> Callable[[], object]:
     """A training step of a model with random weights on random input."""
-    hidden_size, num_heads = SIZES[size]
     frames = frames_of(tokens)
     torch.manual_seed(0)
     if way.startswith("ast"):
-        model = ASTForAudioClassification(
-            ASTConfig(
-                hidden_size=hidden_size,
-                num_hidden_layers=12,
-                num_attention_heads=num_heads,
-                intermediate_size=4 * hidden_size,
-                frequency_stride=16,
-                time_stride=16,
-                max_length=frames,
-                attn_implementation="sdpa",
-                num_labels=10,
-            )
-        )
+        config = ssast_config(size, frames, attn_implementation="sdpa", num_labels=10)
+        model = ASTForAudioClassification(config)
     else:
         model = SsambaForAudioClassification(getattr(SsambaConfig, size)(max_length=frames, num_labels=10))
     model.train()

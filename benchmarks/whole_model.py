@@ -33,9 +33,23 @@ def frames_of(tokens: int) -> int:
     return (tokens - 1) // 8 * 16
 
 
+def ssast_config(size: str, frames: int, **arguments) -> ASTConfig:
+    """The configuration of transformers' AST with SSAST's dimensions."""
+    hidden_size, num_heads = SIZES[size]
+    return ASTConfig(
+        hidden_size=hidden_size,
+        num_hidden_layers=12,
+        num_attention_heads=num_heads,
+        intermediate_size=4 * hidden_size,
+        frequency_stride=16,
+        time_stride=16,
+        max_length=frames,
+        **arguments,
+    )
+
+
 def make_call(way: str, size: str, tokens: int, batch_size: int) -> Callable[[], object]:
     """A forward pass of a model with random weights on random input."""
-    hidden_size, num_heads = SIZES[size]
     frames = frames_of(tokens)
     dtype = torch.bfloat16 if way.endswith("bfloat16") else torch.float32
     torch.manual_seed(0)
@@ -43,16 +57,7 @@ def make_call(way: str, size: str, tokens: int, batch_size: int) -> Callable[[],
         config = getattr(SsambaConfig, size)(max_length=frames)
         model = SsambaModel(config)
     else:
-        config = ASTConfig(
-            hidden_size=hidden_size,
-            num_hidden_layers=12,
-            num_attention_heads=num_heads,
-            intermediate_size=4 * hidden_size,
-            frequency_stride=16,
-            time_stride=16,
-            max_length=frames,
-            attn_implementation=way.split(",")[0],
-        )
+        config = ssast_config(size, frames, attn_implementation=way.split(",")[0])
         model = ASTModel(config)
     model = model.to(dtype).eval()
     input_values = torch.randn(batch_size, frames, 128, dtype=dtype)
