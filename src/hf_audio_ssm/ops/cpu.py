@@ -176,7 +176,7 @@ def scan_into(output: Tensor, tensors: Sequence[Tensor | None], scale: float, re
 def _scan_forward(*arguments):
     *tensors, scale, reverse, save_states = arguments
     x, A = tensors[0], tensors[4]
-    output, states = torch.empty(x.shape, dtype=x.dtype), None
+    output, states = empty(x.shape, x.dtype), None
     if save_states:
         shape = _states_shape(x, A, 1 if tensors[TENSORS_PER_DIRECTION] is None else 2)
         states = empty(shape, torch.float32)

@@ -116,6 +116,14 @@ bool divides_well(int64_t tasks, int64_t threads) {
     return tasks * 10 >= rounds * threads * 9;
 }
 
+// As many neighbouring blocks a task as still keep the threads busy.
+int64_t blocks_a_task(const ScanCall& call, int64_t threads) {
+    const int64_t blocks = blocks_of(call.channels);
+    int64_t count = kBlocksATask;
+    while (count > 1 && !divides_well(call.batch * ((blocks + count - 1) / count), threads)) count /= 2;
+    return count;
+}
+
 // Below this many state updates a thread, waking another costs more than it saves.
 constexpr double kUpdatesPerThread = 100e3;
 
@@ -183,28 +191,29 @@ Shared share_rows(const ScanCall& call, const Kernels& kernels, int64_t threads)
 
 void scan_forward(const ScanCall& call, const Kernels& kernels) {
     const int64_t blocks = blocks_of(call.channels), rows = call.batch * blocks;
-    const int64_t threads = useful_threads(call);
+    const int64_t threads = useful_threads(call), size = blocks_a_task(call, threads);
+    const int64_t groups = (blocks + size - 1) / size, tasks = call.batch * groups;
     const size_t scratch = scan_scratch_floats(call), partial = static_cast<size_t>(call.length) * kLanes;
     const Shared shared = share_rows(call, kernels, threads);
+    // `task` counts the groups of all batch rows.
+    const auto run = [&](int64_t task, int64_t direction, Share share, float* sums, float* memory) {
+        const int64_t first = task % groups * size;
+        kernels.scan_blocks(
+            call, shared.rows[direction],
+            {task / groups, first, std::min(size, blocks - first), direction, share, sums, memory});
+    };
     if (call.num_directions == 1) {
-        parallel(threads, rows, scratch, [&](int64_t task, float* memory) {
-            kernels.scan_block(
-                call, shared.rows[0], {task / blocks, task % blocks, 0, Share::kFinish, nullptr, memory});
-        });
-    } else if (divides_well(rows, threads)) {
-        parallel(threads, rows, scratch + partial, [&](int64_t task, float* memory) {
-            const int64_t batch = task / blocks, block = task % blocks;
-            float* sums = memory + scratch;
-            kernels.scan_block(call, shared.rows[0], {batch, block, 0, Share::kStore, sums, memory});
-            kernels.scan_block(call, shared.rows[1], {batch, block, 1, Share::kAdd, sums, memory});
+        parallel(threads, tasks, scratch, [&](int64_t task, float* memory) { run(task, 0, Share::kFinish, nullptr, memory); });
+    } else if (divides_well(tasks, threads)) {
+        parallel(threads, tasks, scratch + size * partial, [&](int64_t task, float* memory) {
+            run(task, 0, Share::kStore, memory + scratch, memory);
+            run(task, 1, Share::kAdd, memory + scratch, memory);
         });
     } else {
+        // Each direction is a task: `size` is 1 here.
         const Memory sums = allocate(2 * rows * partial);
         parallel(threads, 2 * rows, scratch, [&](int64_t task, float* memory) {
-            const int64_t direction = task / rows, row = task % rows;
-            kernels.scan_block(
-                call, shared.rows[direction],
-                {row / blocks, row % blocks, direction, Share::kStore, sums.get() + task * partial, memory});
+            run(task % rows, task / rows, Share::kStore, sums.get() + task * partial, memory);
         });
         parallel(threads, rows, kChunkFloats, [&](int64_t row, float* memory) {
             kernels.combine(
@@ -293,18 +302,20 @@ void scan_backward(const ScanCall& call, const Kernels& kernels) {
             const size_t size = static_cast<size_t>(call.length * width[d]);
             std::memset(shared_grads.get() + offset[d] + (batch * groups + group) * size, 0, size * sizeof(float));
         }
-        for (int64_t block = group * blocks / groups; block < (group + 1) * blocks / groups; ++block) {
+        const int64_t end = (group + 1) * blocks / groups;
+        for (int64_t block = group * blocks / groups; block < end; block += kBlocksATask) {
             const int64_t row = batch * blocks + block;
             for (int64_t d = first; d < last; ++d) {
                 Share share = d == 0 ? Share::kStore : Share::kAdd;
                 if (directions == 1) share = Share::kFinish;
                 if (split) share = Share::kStore;
                 float* sums = split ? gate_sums.get() + (gated ? (d * rows + row) * partial : 0) : memory + scratch;
-                kernels.scan_block_backward(
-                    call, shared.rows[d], {batch, block, d, share, sums, memory},
+                kernels.scan_blocks_backward(
+                    call, shared.rows[d],
+                    {batch, block, std::min<int64_t>(kBlocksATask, end - block), d, share, sums, memory},
                     shared_grads.get() + offset[d] +
                         static_cast<size_t>((batch * groups + group) * call.length * width[d]),
-                    own_grads.get() + (d * rows + row) * own_stride);
+                    own_grads.get() + (d * rows + row) * own_stride, own_stride);
             }
         }
     };
@@ -322,7 +333,7 @@ void scan_backward(const ScanCall& call, const Kernels& kernels) {
             });
         }
     } else {
-        parallel(threads, call.batch * groups, scratch + partial, [&](int64_t task, float* memory) {
+        parallel(threads, call.batch * groups, scratch + kBlocksATask * partial, [&](int64_t task, float* memory) {
             run(task / groups, task % groups, 0, directions, memory);
         });
     }

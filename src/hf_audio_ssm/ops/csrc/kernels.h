@@ -26,25 +26,30 @@ enum class Share {
     kFinish,  // it is the whole sum: write the result
 };
 
+// Neighbouring blocks of one batch row and direction, which take turns chunk by chunk: their rows lie side by side in memory,
+// and B and C are theirs together.
 struct BlockTask {
     int64_t batch;
-    int64_t block;
+    int64_t block;   // the first of them
+    int64_t blocks;  // at most kBlocksATask
     int64_t direction;
     Share share;
-    float* partial;  // (length, 16) in time order
+    float* partial;  // (blocks, length, 16), rows in time order
     float* scratch;  // of `*_scratch_floats`
 };
+constexpr int kBlocksATask = 4;
 
 struct Kernels {
     const char* name;
     void (*widen)(const void* source, int64_t dtype, float* target, int64_t count);
     void (*narrow)(const float* source, int64_t dtype, void* target, int64_t count);
-    void (*scan_block)(const ScanCall&, const SharedRows&, const BlockTask&);
+    void (*scan_blocks)(const ScanCall&, const SharedRows&, const BlockTask&);
     // Gates and writes the sum of both directions' `partial` of one batch row and block.
     void (*combine)(const ScanCall&, int64_t batch, int64_t block, const float* first, const float* second, float* scratch);
-    // `shared_grads`: (length, rank or 0 + 2 * states), added to; `own_grads`: (states + rank or 0 + 2, 16), overwritten.
-    void (*scan_block_backward)(
-        const ScanCall&, const SharedRows&, const BlockTask&, float* shared_grads, float* own_grads);
+    // `shared_grads`: (length, rank or 0 + 2 * states), added to; `own_grads`: (states + rank or 0 + 2, 16) for each block,
+    // `own_stride` apart, overwritten.
+    void (*scan_blocks_backward)(
+        const ScanCall&, const SharedRows&, const BlockTask&, float* shared_grads, float* own_grads, size_t own_stride);
     // Writes the sum of both directions' `partial` of the gate's gradient.
     void (*combine_gate_grads)(const ScanCall&, int64_t batch, int64_t block, const float* first, const float* second);
     // `taps` of the convolutions: (blocks, 2, kernel + 1, 16), tap `kernel` being the bias.
@@ -72,11 +77,14 @@ constexpr int kChunkFloats = kChunk * kLanes;
 constexpr int kChunkBuffer = kChunkFloats + 3 * kLanes;
 constexpr int kMaxGroup = 16;  // states that any instruction set keeps in registers at once
 
-// Four buffers of a chunk (see scan.inc), then A, the state and the time step's weight.
-inline size_t scan_scratch_floats(const ScanCall& call) { return 4 * kChunkBuffer + (2 * call.states + call.rank) * kLanes; }
-// The same, six more buffers of a chunk, the chunk's states and decays, and the gradient with respect to the state.
+// Four buffers of a chunk (see scan.inc), then each block's A, state and time step's weight.
+inline size_t scan_scratch_floats(const ScanCall& call) {
+    return 4 * kChunkBuffer + kBlocksATask * (2 * call.states + call.rank) * kLanes;
+}
+// Ten buffers of a chunk, the chunk's states and decays, and each block's gradient with respect to the state besides.
 inline size_t backward_scratch_floats(const ScanCall& call) {
-    return 10 * kChunkBuffer + (3 * call.states + call.rank) * kLanes + (2 * kChunk + 1) * kMaxGroup * kLanes;
+    return 10 * kChunkBuffer + (2 * kChunk + 1) * kMaxGroup * kLanes +
+           kBlocksATask * (3 * call.states + call.rank) * kLanes;
 }
 // Input rows with halos, and two gradients with halos.
 inline size_t convolution_scratch_floats(const ConvolutionCall& call) {
