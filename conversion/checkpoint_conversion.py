@@ -7,12 +7,10 @@ a folder that transformers loads (with or without the package), checking it, and
 
 import argparse
 import hashlib
-import inspect
 import logging
 import os
 import pickle
 import re
-import shutil
 import sys
 import tempfile
 import warnings
@@ -32,6 +30,7 @@ from safetensors import SafetensorError
 from transformers import AutoConfig, AutoFeatureExtractor, PreTrainedModel, SequenceFeatureExtractor
 
 import hf_audio_ssm
+from hf_audio_ssm.remote_code import flat_code
 
 
 logger = logging.getLogger("conversion")
@@ -317,13 +316,12 @@ def check_repo_id(repo_id: str | None, private: bool) -> None:
         raise ConversionError(f"--push_to_hub must be org/name, got {repo_id}.")
 
 
-def _written_names(auto_classes: Mapping[str, type]) -> set[str]:
+def _written_names(model_type: str) -> set[str]:
     """The files of a converted folder."""
-    code = {Path(inspect.getfile(cls)).name for cls in auto_classes.values()}
-    return {"config.json", "preprocessor_config.json", "model.safetensors", "README.md"} | code
+    return {"config.json", "preprocessor_config.json", "model.safetensors", "README.md", *flat_code(model_type)}
 
 
-def check_output_dir(output_dir: str | Path, auto_classes: Mapping[str, type], overwrite: bool) -> Path:
+def check_output_dir(output_dir: str | Path, model_type: str, overwrite: bool) -> Path:
     """
     Returns the absolute path of an output folder that may be written: a new or empty one or, to overwrite, one that
     holds nothing but an earlier conversion.
@@ -337,7 +335,7 @@ def check_output_dir(output_dir: str | Path, auto_classes: Mapping[str, type], o
     content = {entry.name for entry in target.iterdir()} if target.is_dir() else set()
     if content and not overwrite:
         raise ConversionError(f"OUTPUT_DIR {output_dir} is not empty; --overwrite replaces an earlier conversion.")
-    if foreign := content - _written_names(auto_classes):
+    if foreign := content - _written_names(model_type):
         raise ConversionError(
             f"OUTPUT_DIR {output_dir} holds what no conversion wrote ({listed(foreign)}), so --overwrite leaves it alone."
         )
@@ -349,16 +347,9 @@ def _write_files(
     model: PreTrainedModel,
     feature_extractor: SequenceFeatureExtractor,
     card: ModelCard,
-    auto_classes: Mapping[str, type],
 ) -> None:
-    # Remote code: transformers itself records only the saved object's own class.
-    auto_map = {auto: f"{cls.__module__.rsplit('.', 1)[-1]}.{cls.__name__}" for auto, cls in auto_classes.items()}
-    feature_extractor.auto_map = {"AutoFeatureExtractor": auto_map["AutoFeatureExtractor"]}
-    model.config.auto_map = auto_map
     model.save_pretrained(folder)
     feature_extractor.save_pretrained(folder)
-    for module_file in {inspect.getfile(cls) for cls in auto_classes.values()}:
-        shutil.copyfile(module_file, folder / Path(module_file).name)
     card.save(folder / "README.md")
 
 
@@ -387,7 +378,6 @@ def write_checkpoint(
     model: PreTrainedModel,
     feature_extractor: SequenceFeatureExtractor,
     card: ModelCard,
-    auto_classes: Mapping[str, type],
     auto_class: str,
 ) -> None:
     """
@@ -399,7 +389,6 @@ def write_checkpoint(
         model (`PreTrainedModel`): The model, float32.
         feature_extractor (`SequenceFeatureExtractor`): Its feature extractor.
         card (`ModelCard`): Its card.
-        auto_classes (`Mapping[str, type]`): For each Auto class, the class that remote code gives it.
         auto_class (`str`): The Auto class that loads the whole of `model`.
 
     Raises:
@@ -411,7 +400,7 @@ def write_checkpoint(
             # A folder in it, as the temporary one itself is closed to other users.
             folder = Path(staging, target.name)
             folder.mkdir()
-            _write_files(folder, model, feature_extractor, card, auto_classes)
+            _write_files(folder, model, feature_extractor, card)
             _verify(folder, model, feature_extractor, auto_class)
             target.parent.mkdir(parents=True, exist_ok=True)
             previous = Path(staging, "previous")

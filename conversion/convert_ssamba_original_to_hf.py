@@ -50,19 +50,10 @@ from hf_audio_ssm import (
     SsambaFeatureExtractor,
     SsambaForAudioClassification,
     SsambaForPreTraining,
-    SsambaModel,
     SsambaPreTrainedModel,
 )
 from hf_audio_ssm.models.ssamba.feature_extraction_ssamba import NORMALIZATION_PRESETS
 
-
-AUTO_CLASSES = {
-    "AutoConfig": SsambaConfig,
-    "AutoFeatureExtractor": SsambaFeatureExtractor,
-    "AutoModel": SsambaModel,
-    "AutoModelForAudioClassification": SsambaForAudioClassification,
-    "AutoModelForPreTraining": SsambaForPreTraining,
-}
 
 # Applied in turn to a name of the package, they give the original's.
 RENAMES = (
@@ -480,7 +471,7 @@ def convert(
     }
     _check_arguments(dataset, mean, std, num_masked_patches=num_masked_patches, **spectrogram)
     check_repo_id(push_to_hub, private)
-    target = check_output_dir(output_dir, AUTO_CLASSES, overwrite)
+    target = check_output_dir(output_dir, SsambaConfig.model_type, overwrite)
     source = find_checkpoint(checkpoint, filename, revision)
     state_dict = read_state_dict(source.path)
 
@@ -541,7 +532,6 @@ def convert(
         model,
         feature_extractor,
         card,
-        AUTO_CLASSES,
         "AutoModelForPreTraining" if is_pretraining else "AutoModelForAudioClassification",
     )
     if push_to_hub is not None:

@@ -17,11 +17,11 @@ __version__ = "0.1.0"
 
 # Public name -> module that defines it.
 _MODULES = {
+    "MaskedPatchModelingOutput": ".models.patch_encoder.masked_patch_modeling",
     "SsambaConfig": ".models.ssamba.configuration_ssamba",
     "SsambaFeatureExtractor": ".models.ssamba.feature_extraction_ssamba",
     "SsambaForAudioClassification": ".models.ssamba.modeling_ssamba",
     "SsambaForPreTraining": ".models.ssamba.modeling_ssamba",
-    "SsambaForPreTrainingOutput": ".models.ssamba.modeling_ssamba",
     "SsambaModel": ".models.ssamba.modeling_ssamba",
     "SsambaPreTrainedModel": ".models.ssamba.modeling_ssamba",
 }
@@ -30,12 +30,12 @@ __all__ = sorted([*_MODULES, "ops"])
 
 if TYPE_CHECKING:
     from . import ops
+    from .models.patch_encoder.masked_patch_modeling import MaskedPatchModelingOutput
     from .models.ssamba.configuration_ssamba import SsambaConfig
     from .models.ssamba.feature_extraction_ssamba import SsambaFeatureExtractor
     from .models.ssamba.modeling_ssamba import (
         SsambaForAudioClassification,
         SsambaForPreTraining,
-        SsambaForPreTrainingOutput,
         SsambaModel,
         SsambaPreTrainedModel,
     )

@@ -11,49 +11,51 @@ itself is what loads it, at the moment our module is ready).
 import importlib.abc
 import importlib.machinery
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from types import ModuleType
+from typing import NamedTuple
+
+from .models import AUTO_CLASSES
 
 
-def _register_configurations() -> None:
-    from transformers.models.auto.configuration_auto import AutoConfig
-
-    from .models.ssamba.configuration_ssamba import SsambaConfig
-
-    AutoConfig.register(SsambaConfig.model_type, SsambaConfig, exist_ok=True)
-
-
-def _register_feature_extractors() -> None:
-    from transformers.models.auto.feature_extraction_auto import AutoFeatureExtractor
-
-    from .models.ssamba.configuration_ssamba import SsambaConfig
-    from .models.ssamba.feature_extraction_ssamba import SsambaFeatureExtractor
-
-    AutoFeatureExtractor.register(SsambaConfig, SsambaFeatureExtractor, exist_ok=True)
-
-
-def _register_models() -> None:
-    from transformers.models.auto import modeling_auto
-
-    from .models.ssamba import modeling_ssamba as ssamba
-    from .models.ssamba.configuration_ssamba import SsambaConfig
-
-    modeling_auto.AutoModel.register(SsambaConfig, ssamba.SsambaModel, exist_ok=True)
-    modeling_auto.AutoModelForAudioClassification.register(
-        SsambaConfig, ssamba.SsambaForAudioClassification, exist_ok=True
-    )
-    modeling_auto.AutoModelForPreTraining.register(SsambaConfig, ssamba.SsambaForPreTraining, exist_ok=True)
-
-
-_AUTO = "transformers.models.auto"
-_SSAMBA = "hf_audio_ssm.models.ssamba"
-# Auto module -> the module whose classes it needs, and how to register them.
-_REGISTRATIONS: dict[str, tuple[str, Callable[[], None]]] = {
-    f"{_AUTO}.configuration_auto": (f"{_SSAMBA}.configuration_ssamba", _register_configurations),
-    f"{_AUTO}.feature_extraction_auto": (f"{_SSAMBA}.feature_extraction_ssamba", _register_feature_extractors),
-    f"{_AUTO}.modeling_auto": (f"{_SSAMBA}.modeling_ssamba", _register_models),
+_AUTO_MODULES = {
+    "AutoConfig": "configuration_auto",
+    "AutoFeatureExtractor": "feature_extraction_auto",
+    "AutoModel": "modeling_auto",
+    "AutoModelForAudioClassification": "modeling_auto",
+    "AutoModelForPreTraining": "modeling_auto",
 }
-_WATCHED = {name for auto, (own, _) in _REGISTRATIONS.items() for name in (auto, own)}
+
+
+class _Registration(NamedTuple):
+    """An Auto class, and the class of ours that it gives for a model type."""
+
+    auto_class: str
+    model_type: str
+
+    @property
+    def auto_module(self) -> str:
+        return f"transformers.models.auto.{_AUTO_MODULES[self.auto_class]}"
+
+    @property
+    def own_module(self) -> str:
+        return f"{__package__}.models.{AUTO_CLASSES[self.model_type][self.auto_class].rpartition('.')[0]}"
+
+    def load_own_class(self) -> type:
+        name = AUTO_CLASSES[self.model_type][self.auto_class].rpartition(".")[2]
+        return getattr(importlib.import_module(self.own_module), name)
+
+    def register(self) -> None:
+        key = self.model_type
+        if self.auto_class != "AutoConfig":
+            key = _Registration("AutoConfig", self.model_type).load_own_class()
+        getattr(sys.modules[self.auto_module], self.auto_class).register(key, self.load_own_class(), exist_ok=True)
+
+
+_REGISTRATIONS = [
+    _Registration(auto_class, model_type) for model_type, classes in AUTO_CLASSES.items() for auto_class in classes
+]
+_WATCHED = {name for registration in _REGISTRATIONS for name in (registration.auto_module, registration.own_module)}
 
 
 def _is_loading(name: str) -> bool:
@@ -62,11 +64,11 @@ def _is_loading(name: str) -> bool:
 
 def _register_loaded(just_loaded: str | None = None) -> None:
     """Registers with the Auto modules that are loaded, except where one side is still loading: it calls back later."""
-    for auto, (own, register) in _REGISTRATIONS.items():
-        if just_loaded not in (None, auto, own) or auto not in sys.modules:
-            continue
-        if not any(_is_loading(name) for name in (auto, own) if name != just_loaded):
-            register()
+    for registration in _REGISTRATIONS:
+        sides = (registration.auto_module, registration.own_module)
+        if just_loaded in (None, *sides) and registration.auto_module in sys.modules:
+            if not any(_is_loading(name) for name in sides if name != just_loaded):
+                registration.register()
 
 
 class _RegisteringLoader(importlib.abc.Loader):

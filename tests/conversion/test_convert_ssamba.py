@@ -33,17 +33,10 @@ from transformers import (
 )
 
 from hf_audio_ssm import SsambaConfig, SsambaForAudioClassification, SsambaForPreTraining
+from hf_audio_ssm.remote_code import flat_code
 
 
-FILES = {
-    "README.md",
-    "config.json",
-    "configuration_ssamba.py",
-    "feature_extraction_ssamba.py",
-    "model.safetensors",
-    "modeling_ssamba.py",
-    "preprocessor_config.json",
-}
+FILES = {"README.md", "config.json", "model.safetensors", "preprocessor_config.json", *flat_code("ssamba")}
 SCRIPT = Path(__file__).resolve().parents[2] / "conversion" / "convert_ssamba_original_to_hf.py"
 
 

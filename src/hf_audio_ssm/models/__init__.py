@@ -1,3 +1,19 @@
 # Copyright 2026 The hf-audio-ssm authors.
 # SPDX-License-Identifier: Apache-2.0
-"""One folder per model; each folder's modules also work alone, as remote code."""
+"""
+One folder per model, and `patch_encoder` with what they share. To add an encoder: its folder, and its entry here.
+
+The modules also work as remote code, in one flat folder: their names are unique, and they import from one another by
+`from .module import name` or `from ..folder.module import name`.
+"""
+
+# Model type -> Auto class -> the class it gives, by its place below this folder.
+AUTO_CLASSES = {
+    "ssamba": {
+        "AutoConfig": "ssamba.configuration_ssamba.SsambaConfig",
+        "AutoFeatureExtractor": "ssamba.feature_extraction_ssamba.SsambaFeatureExtractor",
+        "AutoModel": "ssamba.modeling_ssamba.SsambaModel",
+        "AutoModelForAudioClassification": "ssamba.modeling_ssamba.SsambaForAudioClassification",
+        "AutoModelForPreTraining": "ssamba.modeling_ssamba.SsambaForPreTraining",
+    },
+}

@@ -16,8 +16,8 @@ from golden import (
 )
 
 from hf_audio_ssm import SsambaForAudioClassification, SsambaForPreTraining, ops
+from hf_audio_ssm.models.patch_encoder.patch_tokens import adapt_position_embeddings
 from hf_audio_ssm.models.ssamba import modeling_ssamba
-from hf_audio_ssm.models.ssamba.modeling_ssamba import adapt_position_embeddings
 
 
 @pytest.fixture(params=["definition", *ops.available_backends("cpu", torch.float32)], autouse=True)

@@ -9,7 +9,9 @@ from transformers import AutoModel, AutoModelForAudioClassification, AutoModelFo
 
 import hf_audio_ssm  # noqa: F401
 from hf_audio_ssm import SsambaConfig, SsambaForAudioClassification, SsambaForPreTraining, SsambaModel
-from hf_audio_ssm.models.ssamba.modeling_ssamba import SsambaDropPath, adapt_position_embeddings, selective_scan
+from hf_audio_ssm.models.patch_encoder.patch_tokens import adapt_position_embeddings
+from hf_audio_ssm.models.ssamba.modeling_ssamba import SsambaDropPath, selective_scan
+from hf_audio_ssm.remote_code import flat_code
 
 
 def make_config(**arguments) -> SsambaConfig:
@@ -269,7 +271,7 @@ def test_gradient_checkpointing_changes_nothing(use_reentrant):
 def test_save_and_load_every_class(tmp_path):
     model = make_model(SsambaForPreTraining)
     model.save_pretrained(tmp_path)
-    assert {file.name for file in tmp_path.iterdir()} == {"config.json", "model.safetensors"}
+    assert {file.name for file in tmp_path.iterdir()} == {"config.json", "model.safetensors", *flat_code("ssamba")}
     mask = torch.zeros(3, 24, dtype=torch.bool).index_fill(1, torch.arange(3, 15), True)
     reloaded = AutoModelForPreTraining.from_pretrained(tmp_path)
     assert torch.equal(

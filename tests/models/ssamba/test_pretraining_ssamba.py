@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from transformers import Trainer, TrainingArguments
 
 from hf_audio_ssm import SsambaConfig, SsambaForPreTraining
-from hf_audio_ssm.models.ssamba.modeling_ssamba import draw_patch_mask
+from hf_audio_ssm.models.patch_encoder.masked_patch_modeling import draw_patch_mask
 
 
 def draw_mask_by_the_rule(grid, num_masked_patches, cluster_sizes, rng) -> set[int]:

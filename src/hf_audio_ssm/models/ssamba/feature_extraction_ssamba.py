@@ -17,6 +17,8 @@ from transformers.feature_extraction_sequence_utils import SequenceFeatureExtrac
 from transformers.feature_extraction_utils import BatchFeature
 from transformers.utils import PaddingStrategy, TensorType, logging
 
+from ..patch_encoder.saved_code import SavesCode
+
 
 logger = logging.get_logger(__name__)
 
@@ -262,7 +264,7 @@ def _check_number(name: str, value, positive: bool = False) -> float:
     return float(value)
 
 
-class SsambaFeatureExtractor(SequenceFeatureExtractor):
+class SsambaFeatureExtractor(SavesCode, SequenceFeatureExtractor):
     r"""
     Constructs a SSAMBA feature extractor.
 

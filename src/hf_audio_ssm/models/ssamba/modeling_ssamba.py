@@ -11,7 +11,6 @@ block is Vision Mamba's, arXiv 2401.09417). Everything here is plain PyTorch and
 import math
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -20,13 +19,17 @@ from transformers import initialization as init
 from transformers.activations import ACT2FN
 from transformers.integrations.accelerate import force_accelerate_hooks
 from transformers.modeling_layers import GradientCheckpointingLayer
-from transformers.modeling_outputs import BaseModelOutputWithPooling, SequenceClassifierOutput
+from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.modeling_utils import PreTrainedModel
 from transformers.processing_utils import Unpack
-from transformers.utils import ModelOutput, TransformersKwargs
-from transformers.utils.generic import can_return_tuple, merge_with_config_defaults
+from transformers.utils import TransformersKwargs
+from transformers.utils.generic import merge_with_config_defaults
 from transformers.utils.output_capturing import capture_outputs
 
+from ..patch_encoder.audio_classification import PatchEncoderForAudioClassification
+from ..patch_encoder.masked_patch_modeling import PatchEncoderForPreTraining
+from ..patch_encoder.patch_tokens import PatchEmbeddings, PatchTokenEmbeddings, pool_tokens
+from ..patch_encoder.saved_code import CodeIsSaved
 from .configuration_ssamba import SsambaConfig
 
 
@@ -78,100 +81,6 @@ def selective_scan(
     return (torch.stack(outputs, dim=1) + D * x).to(hidden_states.dtype)
 
 
-def adapt_position_embeddings(
-    position_embeddings: torch.Tensor, stored_grid: tuple[int, int], grid: tuple[int, int]
-) -> torch.Tensor:
-    """
-    Fits stored position embeddings to another grid of patches by the rule of the original: an axis that becomes shorter
-    keeps its centre, one that becomes longer is interpolated bilinearly; the [CLS] token keeps its own entry.
-
-    Args:
-        position_embeddings (`torch.Tensor` of shape `(1, 1 + stored rows * stored columns, hidden_size)`):
-            Stored embeddings, [CLS] first, then frequency-major.
-        stored_grid (`tuple[int, int]`): Stored rows and columns (frequency, time).
-        grid (`tuple[int, int]`): Wanted rows and columns.
-
-    Returns:
-        `torch.Tensor` of shape `(1, 1 + rows * columns, hidden_size)`.
-    """
-    if tuple(stored_grid) == tuple(grid):
-        return position_embeddings
-    (stored_rows, stored_columns), (rows, columns) = stored_grid, grid
-    cls_embedding, patches = position_embeddings[:, :1], position_embeddings[:, 1:]
-    patches = patches.transpose(1, 2).unflatten(2, (stored_rows, stored_columns))
-    if columns < stored_columns:
-        patches = patches.narrow(3, stored_columns // 2 - columns // 2, columns)
-    elif columns > stored_columns:
-        patches = F.interpolate(patches, size=(stored_rows, columns), mode="bilinear", align_corners=False)
-    if rows < stored_rows:
-        patches = patches.narrow(2, stored_rows // 2 - rows // 2, rows)
-    elif rows > stored_rows:
-        patches = F.interpolate(patches, size=(rows, columns), mode="bilinear", align_corners=False)
-    return torch.cat((cls_embedding, patches.flatten(2).transpose(1, 2)), dim=1)
-
-
-def draw_patch_mask(
-    batch_size: int,
-    grid: tuple[int, int],
-    num_masked_patches: int,
-    cluster_sizes: tuple[int, ...] | list[int] | None = (3, 4, 5),
-    device: torch.device | str | None = None,
-    generator: torch.Generator | None = None,
-) -> torch.Tensor:
-    """
-    Draws the patches to mask as the original does: a cluster size C per clip, then C x C clusters at random starts until
-    more than `num_masked_patches` patches are covered, of which the lowest indices are kept. Patch 0 is never masked. A
-    grid of one row, or `cluster_sizes=None`, masks single patches drawn uniformly from all.
-
-    The starts that count are those drawn for the first time, and these are a random permutation of all patches: with it
-    the clips of a batch need no loop, and nothing waits for the device.
-
-    Args:
-        batch_size (`int`): Number of clips.
-        grid (`tuple[int, int]`): Rows and columns (frequency, time) of patches.
-        num_masked_patches (`int`): Masked patches of each clip, below the number of patches.
-        cluster_sizes (`tuple[int, ...]`, *optional*): Side lengths to draw from.
-        device (`torch.device`, *optional*): Where to draw.
-        generator (`torch.Generator`, *optional*): Source of randomness; torch's default one for the device otherwise.
-
-    Returns:
-        `torch.BoolTensor` of shape `(batch_size, rows * columns)`, true where masked.
-
-    Raises:
-        `ValueError`: If the grid has no more than `num_masked_patches` patches.
-    """
-    rows, columns = grid
-    num_patches = rows * columns
-    if not 0 < num_masked_patches < num_patches:
-        raise ValueError(
-            f"`num_masked_patches` must be positive and below the number of patches, {rows} x {columns} = "
-            f"{num_patches}, got {num_masked_patches}."
-        )
-    order = torch.rand(batch_size, num_patches, device=device, generator=generator).argsort(dim=1)
-    # rank[:, s]: when a cluster first starts at patch s.
-    rank = order.argsort(dim=1)
-    if cluster_sizes is None or rows == 1:
-        return rank < num_masked_patches
-
-    choices = torch.tensor(list(cluster_sizes), device=device)
-    choice = torch.randint(len(choices), (batch_size,), device=device, generator=generator)
-    size = choices[choice][:, None]
-    covered_at = torch.full_like(rank, num_patches)
-    for row in range(max(cluster_sizes)):
-        for column in range(max(cluster_sizes)):
-            # As in the original, a cluster at the end of a row runs on into the next row.
-            offset = columns * row + column
-            if offset < num_patches:
-                reached = F.pad(rank[:, : num_patches - offset], (offset, 0), value=num_patches)
-                in_cluster = size > max(row, column)
-                covered_at = torch.minimum(covered_at, torch.where(in_cluster, reached, num_patches))
-    covered_at[:, 0] = num_patches
-    # The cluster that brings the count above `num_masked_patches` is the last; where only patch 0 is left over, all count.
-    last = covered_at.sort(dim=1).values[:, num_masked_patches, None].clamp(max=num_patches - 1)
-    covered = covered_at <= last
-    return covered & (covered.cumsum(dim=1) <= num_masked_patches)
-
-
 class SsambaLayerNorm(nn.LayerNorm):
     """Layer norm that reads the (float32) residual stream and returns the dtype of its weights."""
 
@@ -205,71 +114,6 @@ class SsambaFinalLayerNorm(SsambaLayerNorm):
         for eps in (self.stream_eps, self.eps):
             hidden_states = F.layer_norm(hidden_states, self.normalized_shape, weight, bias, eps)
         return hidden_states.to(self.weight.dtype)
-
-
-class SsambaPatchEmbeddings(nn.Module):
-    """Spectrogram `(batch_size, frames, num_mel_bins)` to patch embeddings `(batch_size, patches, hidden_size)`."""
-
-    def __init__(self, config: SsambaConfig):
-        super().__init__()
-        self.config = config
-        self.projection = nn.Conv2d(
-            1,
-            config.hidden_size,
-            kernel_size=config.patch_shape,
-            stride=(config.frequency_stride, config.time_stride),
-        )
-
-    def forward(self, input_values: torch.Tensor) -> torch.Tensor:
-        if input_values.ndim != 3 or input_values.shape[2] != self.config.num_mel_bins:
-            raise ValueError(
-                f"`input_values` must have the shape (batch_size, frames, num_mel_bins={self.config.num_mel_bins}), "
-                f"got {tuple(input_values.shape)}."
-            )
-        if input_values.shape[1] < self.config.patch_shape[1]:
-            raise ValueError(
-                f"`input_values` must have at least {self.config.patch_shape[1]} frames, the length of one patch, got "
-                f"{input_values.shape[1]}."
-            )
-        if not input_values.is_floating_point():
-            raise TypeError(f"`input_values` must be a floating-point spectrogram, got {input_values.dtype}.")
-        spectrogram = input_values.to(self.projection.weight.dtype).transpose(1, 2)
-        # Frequency-major: token = row * columns + column.
-        return self.projection(spectrogram.unsqueeze(1)).flatten(2).transpose(1, 2)
-
-
-class SsambaEmbeddings(nn.Module):
-    """Patch embeddings, masked where asked, with the [CLS] token in front and position embeddings added."""
-
-    def __init__(self, config: SsambaConfig, use_mask_token: bool = False):
-        super().__init__()
-        self.config = config
-        rows, columns = config.position_grid
-        self.cls_token = nn.Parameter(torch.empty(1, 1, config.hidden_size))
-        self.mask_token = nn.Parameter(torch.empty(1, 1, config.hidden_size)) if use_mask_token else None
-        self.position_embeddings = nn.Parameter(torch.empty(1, 1 + rows * columns, config.hidden_size))
-        self.patch_embeddings = SsambaPatchEmbeddings(config)
-        self.dropout = nn.Dropout(config.hidden_dropout_prob)
-
-    def forward(self, input_values: torch.Tensor, bool_masked_pos: torch.Tensor | None = None) -> torch.Tensor:
-        embeddings = self.patch_embeddings(input_values)
-        if bool_masked_pos is not None:
-            if self.mask_token is None:
-                raise ValueError("`bool_masked_pos` needs a model made with `use_mask_token=True`.")
-            if bool_masked_pos.shape != embeddings.shape[:2]:
-                raise ValueError(
-                    f"`bool_masked_pos` must have the shape (batch_size, patches) = {tuple(embeddings.shape[:2])}, got "
-                    f"{tuple(bool_masked_pos.shape)}."
-                )
-            mask = bool_masked_pos.to(device=embeddings.device, dtype=torch.bool)
-            embeddings = torch.where(mask[..., None], self.mask_token.to(embeddings.dtype), embeddings)
-        position_embeddings = adapt_position_embeddings(
-            self.position_embeddings,
-            tuple(self.config.position_grid),
-            self.config.patch_grid(input_values.shape[1]),
-        )
-        embeddings = torch.cat((self.cls_token.expand(embeddings.shape[0], -1, -1), embeddings), dim=1)
-        return self.dropout(embeddings + position_embeddings)
 
 
 class SsambaSelectiveSSM(nn.Module):
@@ -411,7 +255,7 @@ class SsambaLayer(GradientCheckpointingLayer):
         return torch.add(residual, output, alpha=self.output_scale)
 
 
-class SsambaPreTrainedModel(PreTrainedModel):
+class SsambaPreTrainedModel(CodeIsSaved, PreTrainedModel):
     """Weight initialisation, loading and saving of SSAMBA models."""
 
     config: SsambaConfig
@@ -419,7 +263,7 @@ class SsambaPreTrainedModel(PreTrainedModel):
     main_input_name = "input_values"
     input_modalities = ("audio",)
     supports_gradient_checkpointing = True
-    _no_split_modules = ["SsambaEmbeddings", "SsambaLayer"]
+    _no_split_modules = ["PatchTokenEmbeddings", "SsambaLayer"]
     _can_record_outputs = {"hidden_states": SsambaLayer}
     _keep_in_fp32_modules_strict = ["A_log", "D"]
     _supports_context_parallel = False
@@ -440,11 +284,8 @@ class SsambaPreTrainedModel(PreTrainedModel):
         else:
             super()._init_weights(module)
 
-        if isinstance(module, SsambaEmbeddings):
-            init.trunc_normal_(module.cls_token, std=self.config.initializer_range)
-            init.trunc_normal_(module.position_embeddings, std=self.config.initializer_range)
-            if module.mask_token is not None:
-                init.xavier_normal_(module.mask_token)
+        if isinstance(module, PatchTokenEmbeddings):
+            module.initialize()
         elif isinstance(module, SsambaSelectiveSSM):
             states = torch.arange(1, self.config.state_size + 1, dtype=torch.float32)
             init.copy_(module.A_log, states.log().expand_as(module.A_log).to(module.A_log.device))
@@ -469,7 +310,7 @@ class SsambaModel(SsambaPreTrainedModel):
 
     def __init__(self, config: SsambaConfig, use_mask_token: bool = False):
         super().__init__(config)
-        self.embeddings = SsambaEmbeddings(config, use_mask_token=use_mask_token)
+        self.embeddings = PatchTokenEmbeddings(config, use_mask_token=use_mask_token)
         self.layers = nn.ModuleList([SsambaLayer(config, layer_idx) for layer_idx in range(config.num_hidden_layers)])
         num_pairs = config.num_hidden_layers // 2 if config.paired_layers else 0
         self.final_update_scale = 0.5**num_pairs
@@ -479,7 +320,7 @@ class SsambaModel(SsambaPreTrainedModel):
         )
         self.post_init()
 
-    def get_input_embeddings(self) -> SsambaPatchEmbeddings:
+    def get_input_embeddings(self) -> PatchEmbeddings:
         return self.embeddings.patch_embeddings
 
     def run_layers(self, hidden_states: torch.Tensor) -> torch.Tensor:
@@ -537,26 +378,12 @@ class SsambaModel(SsambaPreTrainedModel):
         with nullcontext() if ops is None or torch.compiler.is_compiling() else ops.shared_buffers():
             hidden_states = self.run_layers(hidden_states)
         last_hidden_state = self.layernorm(hidden_states)
-        if self.config.pooling == "cls":
-            pooler_output = last_hidden_state[:, 0]
-        else:
-            pooler_output = last_hidden_state[:, 1:].mean(dim=1)
-        return BaseModelOutputWithPooling(last_hidden_state=last_hidden_state, pooler_output=pooler_output)
+        return BaseModelOutputWithPooling(
+            last_hidden_state=last_hidden_state, pooler_output=pool_tokens(last_hidden_state, self.config)
+        )
 
 
-class SsambaClassificationHead(nn.Module):
-    """Layer norm and linear layer on the pooled output."""
-
-    def __init__(self, config: SsambaConfig):
-        super().__init__()
-        self.layernorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
-        self.dense = nn.Linear(config.hidden_size, config.num_labels) if config.num_labels > 0 else nn.Identity()
-
-    def forward(self, pooled_output: torch.Tensor) -> torch.Tensor:
-        return self.dense(self.layernorm(pooled_output))
-
-
-class SsambaForAudioClassification(SsambaPreTrainedModel):
+class SsambaForAudioClassification(PatchEncoderForAudioClassification, SsambaPreTrainedModel):
     """
     SSAMBA with a classification head (layer norm and linear) on the mean patch token or the [CLS] token.
 
@@ -564,224 +391,24 @@ class SsambaForAudioClassification(SsambaPreTrainedModel):
         config (`SsambaConfig`): The configuration; `num_labels`, `problem_type` and `pooling` shape the head.
     """
 
-    def __init__(self, config: SsambaConfig):
-        super().__init__(config)
-        self.num_labels = config.num_labels
-        self.ssamba = SsambaModel(config)
-        self.classifier = SsambaClassificationHead(config)
-        self.post_init()
-
-    @can_return_tuple
-    def forward(
-        self,
-        input_values: torch.Tensor | None = None,
-        labels: torch.Tensor | None = None,
-        attention_mask: torch.Tensor | None = None,
-        **kwargs: Unpack[TransformersKwargs],
-    ) -> SequenceClassifierOutput:
-        r"""
-        Args:
-            input_values (`torch.Tensor` of shape `(batch_size, frames, num_mel_bins)`):
-                Normalised log-mel spectrogram from [`SsambaFeatureExtractor`].
-            labels (`torch.Tensor` of shape `(batch_size,)` or `(batch_size, num_labels)`, *optional*):
-                Class indices (single-label), zeros and ones for each class (multi-label), or numbers (regression), by
-                `config.problem_type`; without one, `num_labels == 1` means regression, integer labels single-label and
-                others multi-label.
-            attention_mask (`torch.Tensor` of shape `(batch_size, frames)`, *optional*):
-                Must be all ones, see [`SsambaModel.forward`].
-
-        Returns:
-            `SequenceClassifierOutput`: `logits` of shape `(batch_size, num_labels)`; `loss` if `labels` are given.
-        """
-        outputs = self.ssamba(input_values, attention_mask=attention_mask, **kwargs)
-        logits = self.classifier(outputs.pooler_output)
-        loss = None
-        if labels is not None:
-            loss = self.loss_function(labels, logits, self.config, **kwargs)
-        return SequenceClassifierOutput(loss=loss, logits=logits, hidden_states=outputs.hidden_states)
+    encoder_class = SsambaModel
 
 
-@dataclass
-class SsambaForPreTrainingOutput(ModelOutput):
+class SsambaForPreTraining(PatchEncoderForPreTraining, SsambaPreTrainedModel):
     """
-    Output of [`SsambaForPreTraining`]. Patches are frequency-major, their values rows of mel bins, flattened.
-
-    Args:
-        loss (`torch.Tensor` of shape `()`):
-            `nce + generative_loss_weight * mse`.
-        nce (`torch.Tensor` of shape `()`):
-            Contrastive loss: which true patch belongs to which prediction, among the masked ones of the same clip.
-        mse (`torch.Tensor` of shape `()`):
-            Mean squared error of the reconstructed masked patches.
-        accuracy (`torch.Tensor` of shape `()`):
-            Share of predictions whose best match among the clip's true masked patches is the right one.
-        discriminative_predictions (`torch.Tensor` of shape `(batch_size, patches, patch values)`):
-            Predictions for the contrastive loss; those of unmasked patches are not trained.
-        generative_predictions (`torch.Tensor` of shape `(batch_size, patches, patch values)`):
-            Reconstructed patches; those of unmasked patches are not trained.
-        mask (`torch.LongTensor` of shape `(batch_size, patches)`):
-            1 where a patch was masked, 0 elsewhere.
-        hidden_states (`tuple[torch.Tensor]`, *optional*):
-            As in [`SsambaModel`].
-    """
-
-    loss: torch.Tensor | None = None
-    nce: torch.Tensor | None = None
-    mse: torch.Tensor | None = None
-    accuracy: torch.Tensor | None = None
-    discriminative_predictions: torch.Tensor | None = None
-    generative_predictions: torch.Tensor | None = None
-    mask: torch.Tensor | None = None
-    hidden_states: tuple[torch.Tensor, ...] | None = None
-
-
-class SsambaPredictionHead(nn.Module):
-    """Two-layer perceptron from a token to the values of its patch."""
-
-    def __init__(self, config: SsambaConfig):
-        super().__init__()
-        self.dense = nn.Linear(config.hidden_size, config.hidden_size)
-        self.act = nn.ReLU()
-        self.decoder = nn.Linear(config.hidden_size, math.prod(config.patch_shape))
-
-    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
-        return self.decoder(self.act(self.dense(hidden_states)))
-
-
-class SsambaForPreTraining(SsambaPreTrainedModel):
-    """
-    SSAMBA with the heads of masked spectrogram patch modelling: joint discriminative and generative objective (arXiv
-    2405.11831, section 3.3), with one mask and one pass of the encoder for both, as in the paper's algorithm.
+    SSAMBA with the heads of masked spectrogram patch modelling.
 
     Args:
         config (`SsambaConfig`): The configuration; `num_masked_patches`, `mask_cluster_sizes` and
             `generative_loss_weight` shape the objective.
     """
 
-    def __init__(self, config: SsambaConfig):
-        super().__init__(config)
-        self.ssamba = SsambaModel(config, use_mask_token=True)
-        self.discriminative_head = SsambaPredictionHead(config)
-        self.generative_head = SsambaPredictionHead(config)
-        self.post_init()
-
-    def patchify(self, input_values: torch.Tensor) -> torch.Tensor:
-        """
-        Cuts a spectrogram `(batch_size, frames, num_mel_bins)` into its true patches `(batch_size, patches, patch
-        values)`, frequency-major; a patch's values are rows of mel bins.
-        """
-        config = self.config
-        patches = F.unfold(
-            input_values.transpose(1, 2).unsqueeze(1),
-            kernel_size=config.patch_shape,
-            stride=(config.frequency_stride, config.time_stride),
-        )
-        return patches.transpose(1, 2)
-
-    def draw_mask(self, input_values: torch.Tensor) -> torch.Tensor:
-        """Draws `bool_masked_pos` for a batch of spectrograms from torch's generator, see [`draw_patch_mask`]."""
-        grid = self.config.patch_grid(input_values.shape[1])
-        num_masked_patches = self.config.num_masked_patches
-        if num_masked_patches is None:
-            num_masked_patches = max(1, math.prod(grid) * 400 // 512)
-        return draw_patch_mask(
-            input_values.shape[0],
-            grid,
-            num_masked_patches,
-            cluster_sizes=self.config.mask_cluster_sizes,
-            device=input_values.device,
-        )
-
-    @can_return_tuple
-    def forward(
-        self,
-        input_values: torch.Tensor | None = None,
-        attention_mask: torch.Tensor | None = None,
-        bool_masked_pos: torch.Tensor | None = None,
-        return_loss: bool = True,
-        **kwargs: Unpack[TransformersKwargs],
-    ) -> SsambaForPreTrainingOutput:
-        r"""
-        Args:
-            input_values (`torch.Tensor` of shape `(batch_size, frames, num_mel_bins)`):
-                Normalised log-mel spectrogram from [`SsambaFeatureExtractor`].
-            attention_mask (`torch.Tensor` of shape `(batch_size, frames)`, *optional*):
-                Must be all ones, see [`SsambaModel.forward`].
-            bool_masked_pos (`torch.BoolTensor` of shape `(batch_size, patches)`, *optional*):
-                Patches to mask, frequency-major, at least one in each clip; drawn with [`SsambaForPreTraining.draw_mask`]
-                if not given.
-            return_loss (`bool`, *optional*, defaults to `True`):
-                Whether to compute the losses and the accuracy.
-
-        Returns:
-            [`SsambaForPreTrainingOutput`]
-        """
-        if input_values is None:
-            raise ValueError(
-                "`input_values` must be given: a spectrogram (batch_size, frames, num_mel_bins), got None."
-            )
-        if bool_masked_pos is None:
-            bool_masked_pos = self.draw_mask(input_values)
-        else:
-            bool_masked_pos = bool_masked_pos.to(device=input_values.device, dtype=torch.bool)
-            # Reading the mask would break the graph of a compiled or exported model.
-            if not torch.compiler.is_compiling() and not bool_masked_pos.any(dim=1).all():
-                raise ValueError("`bool_masked_pos` must mask at least one patch of each clip, got a clip with none.")
-
-        outputs = self.ssamba(input_values, attention_mask=attention_mask, bool_masked_pos=bool_masked_pos, **kwargs)
-        tokens = outputs.last_hidden_state[:, 1:]
-        discriminative_predictions = self.discriminative_head(tokens)
-        generative_predictions = self.generative_head(tokens)
-
-        loss = nce = mse = accuracy = None
-        if return_loss:
-            patches = self.patchify(input_values).float()
-            nce, accuracy = self.discriminative_loss(patches, discriminative_predictions.float(), bool_masked_pos)
-            errors = (generative_predictions.float() - patches).square().mean(dim=2)
-            mse = self.mean_over_masked(errors, bool_masked_pos)
-            loss = nce + self.config.generative_loss_weight * mse
-        return SsambaForPreTrainingOutput(
-            loss=loss,
-            nce=nce,
-            mse=mse,
-            accuracy=accuracy,
-            discriminative_predictions=discriminative_predictions,
-            generative_predictions=generative_predictions,
-            mask=bool_masked_pos.long(),
-            hidden_states=outputs.hidden_states,
-        )
-
-    @staticmethod
-    def mean_over_masked(values: torch.Tensor, bool_masked_pos: torch.Tensor) -> torch.Tensor:
-        """Mean over each clip's masked patches, then over clips; both arguments `(batch_size, patches)`."""
-        return (torch.where(bool_masked_pos, values, 0).sum(dim=1) / bool_masked_pos.sum(dim=1)).mean()
-
-    def discriminative_loss(
-        self, patches: torch.Tensor, predictions: torch.Tensor, bool_masked_pos: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """
-        Contrastive loss and accuracy among the masked patches of each clip.
-
-        Args:
-            patches (`torch.Tensor` of shape `(batch_size, patches, patch values)`): The true patches.
-            predictions (`torch.Tensor` of shape `(batch_size, patches, patch values)`): The predictions for them.
-            bool_masked_pos (`torch.BoolTensor` of shape `(batch_size, patches)`): The mask.
-        """
-        scores = patches @ predictions.transpose(1, 2)
-        is_pair_masked = bool_masked_pos[:, :, None] & bool_masked_pos[:, None, :]
-        scores = scores.masked_fill(~is_pair_masked, torch.finfo(scores.dtype).min)
-        log_probabilities = scores.log_softmax(dim=2)
-        nce = -self.mean_over_masked(log_probabilities.diagonal(dim1=1, dim2=2), bool_masked_pos)
-        # As in the original, the best TRUE patch for each prediction, of probabilities normalised the other way.
-        best = log_probabilities.masked_fill(~is_pair_masked, -torch.inf).argmax(dim=1)
-        is_right = best == torch.arange(scores.shape[1], device=scores.device)
-        return nce, self.mean_over_masked(is_right.to(scores.dtype), bool_masked_pos)
+    encoder_class = SsambaModel
 
 
 __all__ = [
     "SsambaForAudioClassification",
     "SsambaForPreTraining",
-    "SsambaForPreTrainingOutput",
     "SsambaModel",
     "SsambaPreTrainedModel",
 ]

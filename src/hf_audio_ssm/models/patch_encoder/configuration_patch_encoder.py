@@ -1,0 +1,139 @@
+# Copyright 2026 The hf-audio-ssm authors.
+# SPDX-License-Identifier: Apache-2.0
+"""What the configurations of all encoders of spectrogram patches have in common."""
+
+import math
+
+from huggingface_hub.dataclasses import strict
+from transformers.configuration_utils import PreTrainedConfig
+
+from .saved_code import SavesCode
+
+
+@strict
+class PatchEncoderConfig(SavesCode, PreTrainedConfig):
+    r"""
+    Base of the configurations of encoders of spectrogram patches: patches, positions, pooling and pretraining.
+
+    Args:
+        hidden_dropout_prob (`float`, *optional*, defaults to 0.0):
+            Dropout on the embeddings.
+        patch_size (`int` or `(int, int)`, *optional*, defaults to 16):
+            Patch size in (mel bins, frames); one number for a square.
+        frequency_stride (`int`, *optional*, defaults to 16):
+            Step between patches in mel bins (16 in the published pretraining, usually 10 in fine-tuning).
+        time_stride (`int`, *optional*, defaults to 16):
+            Step between patches in frames.
+        max_length (`int`, *optional*, defaults to 1024):
+            Frames that the model is set up for; the model itself takes any number from one patch up.
+        num_mel_bins (`int`, *optional*, defaults to 128):
+            Mel bins of the input.
+        initializer_range (`float`, *optional*, defaults to 0.02):
+            Standard deviation of the truncated normal for position embeddings and the [CLS] token.
+        pooling (`str`, *optional*, defaults to `"mean"`):
+            What the classifier reads: `"mean"` of all patch tokens, or the `"cls"` token.
+        position_grid (`(int, int)`, *optional*):
+            Rows and columns (frequency, time) of the stored position embeddings, which are cut or interpolated to the
+            grid of each input. Defaults to the grid of a spectrogram of `num_mel_bins` x `max_length`.
+        num_masked_patches (`int`, *optional*):
+            Patches masked in a clip in pretraining (250, 300 or 400 of 512 in the published runs). `None` masks the
+            same share of any grid as 400 of 512.
+        mask_cluster_sizes (`tuple[int, ...]`, *optional*, defaults to `(3, 4, 5)`):
+            Side lengths of the square clusters of masked patches, one drawn per clip. `None`, or a grid of one row
+            (patches as tall as the spectrogram), masks single patches.
+        generative_loss_weight (`float`, *optional*, defaults to 10.0):
+            Weight of the reconstruction error beside the contrastive loss in pretraining.
+
+    Raises:
+        `huggingface_hub.errors.StrictDataclassError`: naming the field, its value and what is allowed.
+    """
+
+    # Tokens before the patches: [CLS], and what an encoder adds.
+    num_prefix_tokens = 1
+
+    hidden_dropout_prob: float | int = 0.0
+    patch_size: int | list[int] | tuple[int, int] = 16
+    frequency_stride: int = 16
+    time_stride: int = 16
+    max_length: int = 1024
+    num_mel_bins: int = 128
+    initializer_range: float = 0.02
+    pooling: str = "mean"
+    position_grid: list[int] | tuple[int, int] | None = None
+    num_masked_patches: int | None = None
+    mask_cluster_sizes: list[int] | tuple[int, ...] | None = (3, 4, 5)
+    generative_loss_weight: float | int = 10.0
+
+    def __post_init__(self, **kwargs):
+        # Lists, as JSON has no tuples: a reloaded configuration then equals the saved one.
+        for field in ("patch_size", "position_grid", "mask_cluster_sizes"):
+            if isinstance(getattr(self, field), tuple):
+                setattr(self, field, list(getattr(self, field)))
+        # Kept in the saved configuration, so that a later change of stride or length leaves the weights' shape alone.
+        if self.position_grid is None and min(self.frequency_stride, self.time_stride) > 0:
+            self.position_grid = list(self.patch_grid())
+        super().__post_init__(**kwargs)
+
+    @property
+    def patch_shape(self) -> tuple[int, int]:
+        """Patch size as (mel bins, frames)."""
+        if isinstance(self.patch_size, int):
+            return self.patch_size, self.patch_size
+        return self.patch_size[0], self.patch_size[1]
+
+    def patch_grid(self, num_frames: int | None = None) -> tuple[int, int]:
+        """
+        Rows and columns (frequency, time) of the patches of a spectrogram.
+
+        Args:
+            num_frames (`int`, *optional*, defaults to `max_length`):
+                Length of the spectrogram in frames.
+        """
+        num_frames = self.max_length if num_frames is None else num_frames
+        patch_frequency, patch_time = self.patch_shape
+        return (
+            (self.num_mel_bins - patch_frequency) // self.frequency_stride + 1,
+            (num_frames - patch_time) // self.time_stride + 1,
+        )
+
+    def refuse(self, field: str, allowed: str) -> None:
+        """Raises the `ValueError` for a field whose value is not allowed."""
+        raise ValueError(f"`{field}` must be {allowed}, got {getattr(self, field)!r}.")
+
+    def check_positive(self, *fields: str) -> None:
+        """Refuses those of the fields that are neither None nor at least 1."""
+        for field in fields:
+            if getattr(self, field) is not None and getattr(self, field) < 1:
+                self.refuse(field, "a positive integer")
+
+    def validate_architecture(self):
+        """Cross-field checks, run when the configuration is made or loaded."""
+        self.check_positive("frequency_stride", "time_stride", "max_length", "num_mel_bins", "num_masked_patches")
+        if not 0 <= self.hidden_dropout_prob < 1:
+            self.refuse("hidden_dropout_prob", "at least 0 and below 1")
+        if not 0 <= self.generative_loss_weight < math.inf:
+            self.refuse("generative_loss_weight", "zero or a positive number")
+        if not 0 <= self.initializer_range < math.inf:
+            self.refuse("initializer_range", "zero or a positive number")
+        if self.pooling not in ("mean", "cls"):
+            self.refuse("pooling", 'one of "mean", "cls"')
+        for field in ("patch_size", "position_grid"):
+            value = getattr(self, field)
+            if value is not None and not isinstance(value, int) and len(value) != 2:
+                self.refuse(field, "a pair (frequency, time)")
+        if min(self.patch_shape) < 1:
+            self.refuse("patch_size", "positive")
+        if self.patch_shape[0] > self.num_mel_bins or self.patch_shape[1] > self.max_length:
+            self.refuse(
+                "patch_size",
+                f"at most the spectrogram, `num_mel_bins` x `max_length` = {self.num_mel_bins} x {self.max_length}",
+            )
+        if min(self.position_grid) < 1:
+            self.refuse("position_grid", "a pair of positive integers (frequency, time)")
+        if self.mask_cluster_sizes is not None and (
+            len(self.mask_cluster_sizes) == 0 or min(self.mask_cluster_sizes) < 1
+        ):
+            self.refuse("mask_cluster_sizes", "positive side lengths, or None for single patches")
+
+
+__all__ = ["PatchEncoderConfig"]

@@ -1,0 +1,34 @@
+# Copyright 2026 The hf-audio-ssm authors.
+# SPDX-License-Identifier: Apache-2.0
+"""How models, configurations and feature extractors carry their code into saved checkpoints."""
+
+import os
+
+
+try:
+    from hf_audio_ssm import remote_code
+except ImportError:
+    remote_code = None
+
+
+class CodeIsSaved:
+    """For classes whose code is always saved, as the package's is; mixed in before transformers' own base."""
+
+    @classmethod
+    def register_for_auto_class(cls, *args, **kwargs) -> None:
+        """Asks transformers to save a class's code. Does nothing for the package's own: its code is saved anyway."""
+        if remote_code is None or not remote_code.is_packaged(cls):
+            super().register_for_auto_class(*args, **kwargs)
+
+
+class SavesCode(CodeIsSaved):
+    """For configurations and feature extractors: what they save loads where the package is missing."""
+
+    def save_pretrained(self, save_directory: str | os.PathLike, **kwargs):
+        """Saves as usual, and beside it the code that loads the checkpoint with `trust_remote_code=True`."""
+        if remote_code is not None:
+            remote_code.attach(self, save_directory)
+        return super().save_pretrained(save_directory, **kwargs)
+
+
+__all__ = ["CodeIsSaved", "SavesCode"]
