@@ -17,13 +17,11 @@ by label and seed. Clips are wav, flac, ogg, opus, mp3 or aiff, of any sampling 
 cannot be used ends the run before training, with its path and the reason.
 """
 
-import csv
 import math
 import os
 import sys
 import tempfile
 import time
-from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -42,27 +40,17 @@ from transformers import (
     pipeline,
     set_seed,
 )
-from transformers.audio_utils import load_audio
 
 from hf_audio_ssm import SsambaConfig, SsambaFeatureExtractor, SsambaForAudioClassification
+from hf_audio_ssm.data.decoding import MIN_SECONDS, check_clips, read_audio
+from hf_audio_ssm.data.folders import SPLIT_FOLDERS, find_splits
+from hf_audio_ssm.data.sources import make_dataset
+from hf_audio_ssm.errors import InputError
 
 
 SPOKEN_WORDS = Path(__file__).resolve().parent / "spoken_words"
-SPLIT_FOLDERS = {
-    "train": ("train", "training"),
-    "validation": ("validation", "valid", "val", "dev"),
-    "test": ("test", "testing"),
-}
-AUDIO_SUFFIXES = (".aif", ".aiff", ".flac", ".mp3", ".oga", ".ogg", ".opus", ".wav")
-# Share of the training clips that makes a missing split.
-HELD_OUT = 0.15
-MIN_SECONDS = 0.025
 MAX_SECONDS = 10.24
 FRAMES_PER_SECOND = 100
-
-
-class InputError(ValueError):
-    """The user's arguments or data cannot be used; the message says what, where and what is expected."""
 
 
 @dataclass
@@ -105,137 +93,16 @@ class QuickstartArguments:
             raise InputError(f"--output_dir must be a folder or a new name, got the file {self.output_dir!r}")
 
 
-# ---- Data: from a folder to clips and labels ----
+# ---- Data ----
 
 
-def read_metadata(path: Path) -> list[tuple[Path, str]] | None:
-    """(clip, label) of each row of a metadata.csv, or None if it has no label column."""
-    with open(path, newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file)
-        columns = reader.fieldnames or []
-        rows = list(reader)
-    if "file_name" not in columns:
-        raise InputError(f"{path}: needs a column file_name, found {columns}")
-    if "label" not in columns:
-        return None
-    clips = []
-    for number, row in enumerate(rows, start=2):
-        file_name, label = row["file_name"] or "", (row["label"] or "").strip()
-        clip = path.parent / file_name
-        if not label:
-            raise InputError(f"{path}, row {number}: no label for {file_name!r}")
-        if not clip.resolve().is_relative_to(path.parent.resolve()) or not clip.is_file():
-            raise InputError(f"{path}, row {number}: no file {file_name!r} in {path.parent}")
-        clips.append((clip, label))
-    return clips
-
-
-def find_clips(folder: Path, data_dir: Path) -> list[tuple[Path, str]]:
-    """(clip, label) of each clip of a split: from its metadata.csv, that of `data_dir`, or the labels' folders."""
-    for parent in (folder, data_dir):
-        if (parent / "metadata.csv").is_file():
-            clips = read_metadata(parent / "metadata.csv")
-            if clips is not None:
-                return [(path, label) for path, label in clips if folder in path.parents]
-
-    clips, others = [], Counter()
-    for path in sorted(folder.rglob("*")):
-        parts = path.relative_to(folder).parts
-        if any(part.startswith(".") for part in parts) or not path.is_file():
-            continue
-        if path.suffix.lower() not in AUDIO_SUFFIXES:
-            others[path.suffix.lower() or path.name] += 1
-        elif len(parts) == 1:
-            raise InputError(f"{path}: has no label; put it into a folder named as its label, or write a metadata.csv")
-        else:
-            clips.append((path, parts[0]))
-    if others:
-        counts = ", ".join(f"{count} {suffix}" for suffix, count in sorted(others.items()))
-        print(f"Not used in {folder}, as their names do not end in {' '.join(AUDIO_SUFFIXES)}: {counts}")
-    return clips
-
-
-def find_splits(data_dir: Path, seed: int) -> dict[str, list[tuple[Path, str]]]:
-    """The clips of train, validation and test; what `data_dir` lacks is drawn from train, label by label."""
-    folders = sorted(path for path in data_dir.iterdir() if path.is_dir() and not path.name.startswith("."))
-    split_folders = {
-        split: folder for split, names in SPLIT_FOLDERS.items() for folder in folders if folder.name.lower() in names
-    }
-    if split_folders and "train" not in split_folders and len(split_folders) == len(folders):
-        raise InputError(f"{data_dir}: has the folders {[folder.name for folder in folders]}, but no folder train")
-    if "train" not in split_folders:
-        split_folders = {"train": data_dir}
-    splits = {split: find_clips(folder, data_dir) for split, folder in split_folders.items()}
-
-    for split, clips in splits.items():
-        if not clips:
-            raise InputError(f"{split_folders[split]}: no audio found (files ending in {' '.join(AUDIO_SUFFIXES)})")
-    labels = sorted({label for _, label in splits["train"]})
-    if len(labels) < 2:
-        raise InputError(f"{split_folders['train']}: a classifier needs clips of at least 2 labels, found {labels}")
-    for path, label in (clip for clips in splits.values() for clip in clips):
-        if label not in labels:
-            raise InputError(f"{path}: has the label {label!r}, which no training clip has ({', '.join(labels)})")
-
-    missing = [split for split in SPLIT_FOLDERS if split not in splits]
-    if missing:
-        rng = np.random.default_rng(seed)
-        kept = []
-        for label in labels:
-            clips = [clip for clip in splits["train"] if clip[1] == label]
-            if len(clips) <= len(missing):
-                raise InputError(
-                    f"{split_folders['train']}: label {label!r} has {len(clips)} clips; to draw {' and '.join(missing)}"
-                    f" from them, at least {len(missing) + 1} are needed"
-                )
-            clips = [clips[i] for i in rng.permutation(len(clips))]
-            count = max(1, round(HELD_OUT * len(clips)))
-            for split in missing:
-                splits.setdefault(split, []).extend(clips[:count])
-                clips = clips[count:]
-            kept.extend(clips)
-        splits["train"] = kept
-    return splits
-
-
-def read_audio(path: str | Path, sampling_rate: int) -> np.ndarray:
-    """A clip as mono float32 samples at `sampling_rate`; raises `InputError` naming the path if it cannot be used."""
-    if not os.path.getsize(path):
-        raise InputError(f"{path}: the file is empty")
-    try:
-        samples = load_audio(str(path), sampling_rate=sampling_rate, backend="soundfile")
-    except (OSError, RuntimeError, ValueError) as error:
-        raise InputError(f"{path}: cannot be read as audio ({error})") from error
-    if len(samples) < MIN_SECONDS * sampling_rate:
-        milliseconds = 1000 * len(samples) / sampling_rate
-        raise InputError(f"{path}: {milliseconds:.0f} ms of audio; at least {1000 * MIN_SECONDS:.0f} ms are needed")
-    if not np.isfinite(samples).all():
-        raise InputError(f"{path}: holds samples that are NaN or infinite")
-    return samples
-
-
-def check_clips(splits: dict[str, list[tuple[Path, str]]], sampling_rate: int) -> float:
+def check_splits(splits: dict[str, list[tuple[Path, str]]], sampling_rate: int) -> float:
     """Reads every clip once; returns the length of the longest in seconds, or raises with all that cannot be used."""
-    seconds, problems = [], []
-    for path, _ in tqdm([clip for clips in splits.values() for clip in clips], desc="Reading the clips", unit="clip"):
-        try:
-            seconds.append(len(read_audio(path, sampling_rate)) / sampling_rate)
-        except InputError as error:
-            problems.append(str(error))
-    if problems:
-        shown = problems[:20] + [f"... and {len(problems) - 20} more"] * (len(problems) > 20)
-        raise InputError("\n  ".join([f"{len(problems)} clips cannot be used; repair or remove them:", *shown]))
+    seconds = check_clips([path for clips in splits.values() for path, _ in clips], sampling_rate)
     too_long = sum(length > MAX_SECONDS for length in seconds)
     if too_long:
         print(f"{too_long} clips are longer than {MAX_SECONDS} s: only their beginning is used")
     return max(seconds)
-
-
-def make_dataset(clips: list[tuple[Path, str]], labels: list[str]) -> datasets.Dataset:
-    """The clips as a dataset with the columns audio (path only, decoded when used) and label."""
-    features = datasets.Features({"audio": datasets.Value("string"), "label": datasets.ClassLabel(names=labels)})
-    columns = {"audio": [str(path) for path, _ in clips], "label": [label for _, label in clips]}
-    return datasets.Dataset.from_dict(columns, features=features).cast_column("audio", datasets.Audio(decode=False))
 
 
 # ---- Features and augmentation ----
@@ -276,7 +143,7 @@ class ClipInputs(torch.utils.data.Dataset):
     def __getitem__(self, index: int) -> dict[str, torch.Tensor | int]:
         row = self.dataset[index]
         rate = self.feature_extractor.sampling_rate
-        samples = read_audio(row["audio"]["path"], rate)
+        samples = read_audio(row["audio"], rate)
         if self.rng is not None:
             samples = augment_waveform(samples, rate, self.rng)
         inputs = self.feature_extractor(samples, sampling_rate=rate, return_tensors="pt")["input_values"][0]
@@ -315,7 +182,7 @@ def load_or_make_model(checkpoint: str | None, train: datasets.Dataset, longest:
         frames = math.ceil(FRAMES_PER_SECOND * min(longest + 0.25, MAX_SECONDS))
         feature_extractor.max_length = max(128, 16 * math.ceil(frames / 16))
         rate = feature_extractor.sampling_rate
-        clips = (read_audio(row["audio"]["path"], rate) for row in train)
+        clips = (read_audio(row["audio"], rate) for row in train)
         feature_extractor.mean, feature_extractor.std = feature_extractor.compute_mean_std(clips, sampling_rate=rate)
     if model is None:
         # A patch is as tall as the spectrogram: few tokens, and so a fast scan, which suits short clips.
@@ -404,7 +271,7 @@ def main(arguments: QuickstartArguments) -> float:
 
     # 1. The data, all of it read once before anything is trained or written.
     splits = find_splits(Path(arguments.data_dir), arguments.seed)
-    longest = check_clips(splits, SsambaFeatureExtractor().sampling_rate)
+    longest = check_splits(splits, SsambaFeatureExtractor().sampling_rate)
     labels = sorted({label for _, label in splits["train"]})
     train, validation, test = (make_dataset(splits[split], labels) for split in SPLIT_FOLDERS)
     print(f"{len(train)} clips to train on, {len(validation)} to validate, {len(test)} to test; labels: {labels}")
@@ -424,7 +291,7 @@ def main(arguments: QuickstartArguments) -> float:
     # 5. Classifying the test clips with what was saved.
     classifier = pipeline("audio-classification", model=arguments.output_dir)
     rate = classifier.feature_extractor.sampling_rate
-    clips = ({"array": read_audio(row["audio"]["path"], rate), "sampling_rate": rate} for row in test)
+    clips = ({"array": read_audio(row["audio"], rate), "sampling_rate": rate} for row in test)
     predictions = list(tqdm(classifier(clips, top_k=None), desc="Classifying", total=len(test), unit="clip"))
     names = [labels[index] for index in test["label"]]
     paths = [audio["path"] for audio in test["audio"]]

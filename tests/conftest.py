@@ -5,6 +5,22 @@
 import sys
 from pathlib import Path
 
+import pytest
+from tones import write_tone
+
 
 for folder in ("conversion", "examples"):
     sys.path.insert(0, str(Path(__file__).resolve().parents[1] / folder))
+
+
+@pytest.fixture
+def tones(tmp_path):
+    """A folder of two classes, six clips each, without splits; rates, channels and formats differ."""
+    formats = [("wav", 16_000, 1), ("flac", 44_100, 2), ("ogg", 22_050, 1), ("mp3", 48_000, 2), ("wav", 8_000, 1)]
+    for label, hertz in (("high", 3000), ("low", 300)):
+        for index in range(6):
+            suffix, rate, channels = formats[index % len(formats)]
+            write_tone(
+                tmp_path / "data" / label / f"{index}.{suffix}", hertz, 0.3 + 0.05 * index, rate, channels, index
+            )
+    return tmp_path / "data"

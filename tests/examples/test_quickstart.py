@@ -8,7 +8,6 @@ import shutil
 import subprocess
 import sys
 from collections import Counter
-from pathlib import Path
 
 import datasets
 import make_spoken_words
@@ -18,7 +17,11 @@ import quickstart
 import soundfile as sf
 import torch
 from safetensors.torch import load_file
+from tones import write_tone
 from transformers import AutoModelForAudioClassification, pipeline
+
+from hf_audio_ssm.data.decoding import read_audio
+from hf_audio_ssm.errors import InputError
 
 
 SPOKEN_WORDS = quickstart.SPOKEN_WORDS
@@ -28,27 +31,6 @@ SPLITS = ("train", "validation", "test")
 def run_script(*arguments: str) -> subprocess.CompletedProcess:
     command = [sys.executable, quickstart.__file__, *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True)
-
-
-def write_tone(path: Path, hertz: float, seconds: float = 0.3, rate: int = 16_000, channels: int = 1, seed: int = 0):
-    rng = np.random.default_rng(seed)
-    time = np.arange(int(seconds * rate)) / rate
-    samples = 0.5 * np.sin(2 * np.pi * hertz * time) + 0.01 * rng.standard_normal(len(time))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    sf.write(path, np.tile(samples[:, None], channels), rate)
-
-
-@pytest.fixture
-def tones(tmp_path):
-    """A folder of two classes, six clips each, without splits; rates, channels and formats differ."""
-    formats = [("wav", 16_000, 1), ("flac", 44_100, 2), ("ogg", 22_050, 1), ("mp3", 48_000, 2), ("wav", 8_000, 1)]
-    for label, hertz in (("high", 3000), ("low", 300)):
-        for index in range(6):
-            suffix, rate, channels = formats[index % len(formats)]
-            write_tone(
-                tmp_path / "data" / label / f"{index}.{suffix}", hertz, 0.3 + 0.05 * index, rate, channels, index
-            )
-    return tmp_path / "data"
 
 
 # ---- The shipped data set ----
@@ -119,163 +101,7 @@ def test_an_unknown_voice_is_refused(voice):
         make_spoken_words.check_voices(["en-us+m1", voice])
 
 
-# ---- Finding clips ----
-
-
-def labels_by_split(splits) -> dict[str, Counter]:
-    return {split: Counter(label for _, label in clips) for split, clips in splits.items()}
-
-
-def test_missing_splits_are_drawn_by_label_and_seed(tones):
-    splits = quickstart.find_splits(tones, seed=3)
-    assert labels_by_split(splits) == {
-        "train": {"high": 4, "low": 4},
-        "validation": {"high": 1, "low": 1},
-        "test": {"high": 1, "low": 1},
-    }
-    paths = [path for clips in splits.values() for path, _ in clips]
-    assert len(set(paths)) == len(paths) == 12
-    assert quickstart.find_splits(tones, seed=3) == splits
-    assert any(quickstart.find_splits(tones, seed=seed) != splits for seed in (4, 5, 6))
-
-
-def test_shipped_splits_are_found_as_they_are():
-    splits = quickstart.find_splits(SPOKEN_WORDS, seed=0)
-    for split in SPLITS:
-        rows = read_rows(split)
-        assert sorted(splits[split]) == sorted((SPOKEN_WORDS / split / r["file_name"], r["label"]) for r in rows)
-
-
-def test_split_folders_under_other_names(tmp_path):
-    for folder, count in (("Training", 3), ("dev", 1)):
-        for label in ("a", "b"):
-            for index in range(count):
-                write_tone(tmp_path / folder / label / f"{index}.wav", 500)
-    splits = quickstart.find_splits(tmp_path, seed=0)
-    assert labels_by_split(splits) == {split: {"a": n, "b": n} for split, n in zip(SPLITS, (2, 1, 1), strict=True)}
-    assert {path.parent.parent.name for path, _ in splits["validation"]} == {"dev"}
-    assert {path.parent.parent.name for path, _ in splits["test"]} == {"Training"}
-
-
-@pytest.mark.parametrize("where", ["split", "root"])
-def test_metadata_labels_win_over_folders(tmp_path, where):
-    rows = []
-    for split in SPLITS:
-        for index in range(4):
-            write_tone(tmp_path / split / f"{index}.wav", 500)
-            rows.append((split, f"{index}.wav", "NA" if index % 2 else "7"))
-    for split in SPLITS if where == "split" else ("",):
-        lines = [f"{'' if where == 'split' else s + '/'}{name},{label}" for s, name, label in rows if split in ("", s)]
-        (tmp_path / split / "metadata.csv").write_text("\n".join(["file_name,label", *lines]) + "\n")
-    splits = quickstart.find_splits(tmp_path, seed=0)
-    assert labels_by_split(splits) == {split: {"7": 2, "NA": 2} for split in SPLITS}
-
-
-def test_metadata_without_labels_leaves_them_to_the_folders(tones):
-    (tones / "metadata.csv").write_text("file_name,speaker\nhigh/0.wav,me\n")
-    assert sum(len(clips) for clips in quickstart.find_splits(tones, seed=0).values()) == 12
-
-
-def test_other_files_are_reported(tones, capsys):
-    (tones / "high" / "notes.txt").write_text("no audio")
-    (tones / "high" / ".hidden.wav").write_text("no audio")
-    assert sum(len(clips) for clips in quickstart.find_splits(tones, seed=0).values()) == 12
-    assert "1 .txt" in capsys.readouterr().out
-
-
-def refuse_empty(folder):
-    shutil.rmtree(folder)
-    folder.mkdir()
-    return "no audio found"
-
-
-def refuse_one_class(folder):
-    shutil.rmtree(folder / "low")
-    return r"at least 2 labels, found \['high'\]"
-
-
-def refuse_unlabelled(folder):
-    write_tone(folder / "loose.wav", 500)
-    return r"loose\.wav: has no label"
-
-
-def refuse_few_clips(folder):
-    for index in range(2, 6):
-        next((folder / "low").glob(f"{index}.*")).unlink()
-    return "'low' has 2 clips; .* at least 3"
-
-
-def refuse_test_without_train(folder):
-    (folder / "high").rename(folder / "test")
-    shutil.rmtree(folder / "low")
-    return "no folder train"
-
-
-def refuse_new_label_in_test(folder):
-    (folder / "train").mkdir()
-    for label in ("high", "low"):
-        (folder / label).rename(folder / "train" / label)
-    write_tone(folder / "test" / "middle" / "0.wav", 1000)
-    return "0.wav: has the label 'middle', which no training clip has"
-
-
-def refuse_missing_file(folder):
-    (folder / "metadata.csv").write_text("file_name,label\nhigh/0.wav,high\nhigh/nothing.wav,high\n")
-    return r"metadata\.csv, row 3: no file 'high/nothing\.wav'"
-
-
-def refuse_missing_label(folder):
-    (folder / "metadata.csv").write_text("file_name,label\nhigh/0.wav,\n")
-    return r"metadata\.csv, row 2: no label for 'high/0\.wav'"
-
-
-def refuse_other_columns(folder):
-    (folder / "metadata.csv").write_text("path,label\nhigh/0.wav,high\n")
-    return "needs a column file_name, found"
-
-
-def refuse_outside(folder):
-    write_tone(folder.parent / "outside.wav", 500)
-    (folder / "metadata.csv").write_text("file_name,label\n../outside.wav,high\n")
-    return "row 2: no file '../outside.wav'"
-
-
-@pytest.mark.parametrize("spoil", [value for name, value in list(globals().items()) if name.startswith("refuse_")])
-def test_unusable_folders_are_refused(tones, spoil):
-    message = spoil(tones)
-    with pytest.raises(quickstart.InputError, match=message):
-        quickstart.find_splits(tones, seed=0)
-
-
-# ---- Reading, augmenting ----
-
-
-def test_any_rate_channels_and_format_become_16_khz_mono(tones):
-    for index, path in enumerate(sorted((tones / "low").iterdir())):
-        samples = quickstart.read_audio(path, 16_000)
-        assert samples.dtype == np.float32
-        assert samples.ndim == 1
-        assert len(samples) / 16_000 == pytest.approx(0.3 + 0.05 * index, abs=0.06)
-        spectrum = np.abs(np.fft.rfft(samples))
-        assert spectrum.argmax() * 16_000 / len(samples) == pytest.approx(300, abs=10)
-
-
-def test_every_unusable_clip_is_named(tones):
-    bad = {
-        "broken.wav": lambda path: path.write_bytes(b"RIFF this is no audio"),
-        "empty.flac": lambda path: path.write_bytes(b""),
-        "no_samples.wav": lambda path: sf.write(path, np.zeros(0), 16_000),
-        "short.wav": lambda path: sf.write(path, np.zeros(300), 16_000),
-        "nan.wav": lambda path: sf.write(path, np.full(8_000, np.nan), 16_000, subtype="FLOAT"),
-    }
-    for name, write in bad.items():
-        write(tones / "low" / name)
-    splits = {"train": quickstart.find_clips(tones, tones)}
-    with pytest.raises(quickstart.InputError, match="5 clips cannot be used") as error:
-        quickstart.check_clips(splits, 16_000)
-    reasons = ("cannot be read", "file is empty", "0 ms of audio", "19 ms of audio; at least 25 ms", "NaN or infinite")
-    for name, reason in zip(bad, reasons, strict=True):
-        assert re.search(f"{re.escape(name)}: .*{reason}", str(error.value))
+# ---- Augmenting ----
 
 
 def test_augmentation_is_seeded_and_varies():
@@ -299,15 +125,15 @@ def test_augmentation_is_seeded_and_varies():
     [("epochs", 0), ("batch_size", -1), ("learning_rate", 0.0), ("learning_rate", float("nan")), ("seed", -1)],
 )
 def test_arguments_out_of_range_are_refused(argument, value):
-    with pytest.raises(quickstart.InputError, match=f"--{argument} must be .*, got {re.escape(str(value))}"):
+    with pytest.raises(InputError, match=f"--{argument} must be .*, got {re.escape(str(value))}"):
         quickstart.QuickstartArguments(**{argument: value})
 
 
 def test_folders_that_are_none_are_refused(tmp_path):
-    with pytest.raises(quickstart.InputError, match="--data_dir must be a folder, got 'nowhere'"):
+    with pytest.raises(InputError, match="--data_dir must be a folder, got 'nowhere'"):
         quickstart.QuickstartArguments(data_dir="nowhere")
     (tmp_path / "file").touch()
-    with pytest.raises(quickstart.InputError, match="--output_dir must be a folder or a new name"):
+    with pytest.raises(InputError, match="--output_dir must be a folder or a new name"):
         quickstart.QuickstartArguments(output_dir=str(tmp_path / "file"))
 
 
@@ -322,7 +148,7 @@ def test_the_script_reports_a_broken_clip_and_writes_nothing(tones, tmp_path):
 
 def test_a_checkpoint_that_is_none_is_refused(tones, tmp_path):
     arguments = quickstart.QuickstartArguments(str(tones), str(tmp_path / "out"), model=str(tmp_path / "none"))
-    with pytest.raises(quickstart.InputError, match="--model .*none: cannot be loaded"):
+    with pytest.raises(InputError, match="--model .*none: cannot be loaded"):
         quickstart.main(arguments)
     assert not (tmp_path / "out").exists()
 
@@ -352,7 +178,7 @@ def test_the_whole_flow_and_again_from_its_checkpoint(tones, tmp_path, capsys, s
     classifier = pipeline("audio-classification", model=str(tmp_path / "first"))
     assert classifier.feature_extractor.max_length == 128
     for label in ("high", "low"):
-        samples = quickstart.read_audio(tones / label / "5.wav", 16_000)
+        samples = read_audio(tones / label / "5.wav", 16_000)
         assert classifier({"array": samples, "sampling_rate": 16_000})[0]["label"] == label
 
     # A third label: the classifier is made anew, the rest is kept.

@@ -1,0 +1,141 @@
+# Copyright 2026 The hf-audio-ssm authors.
+# SPDX-License-Identifier: Apache-2.0
+"""From a clip, as a file or as a row of a data set holds it, to samples. Everything that reads audio reads it here."""
+
+import math
+import os
+from collections.abc import Iterable, Mapping
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soundfile as sf
+import soxr
+from tqdm import tqdm
+
+from ..errors import ClipError, InputError
+
+
+AUDIO_SUFFIXES = (".aif", ".aiff", ".flac", ".mp3", ".oga", ".ogg", ".opus", ".wav")
+# One frame of the filter bank.
+MIN_SECONDS = 0.025
+# A header may estimate the length (MP3 of variable rate); a file that gives less than this share of it is cut off.
+MIN_SHARE_OF_HEADER = 0.9
+
+
+def clip_name(clip: str | os.PathLike | Mapping[str, Any]) -> str:
+    """What messages call a clip: its path, where it has one."""
+    if isinstance(clip, Mapping):
+        return str(clip.get("path") or "clip without a path")
+    return str(clip)
+
+
+def read_audio(
+    clip: str | os.PathLike | Mapping[str, Any],
+    sampling_rate: int,
+    max_seconds: float | None = None,
+    generator: np.random.Generator | None = None,
+) -> np.ndarray:
+    """
+    Reads a clip, whole or a crop of it (of which no more is decoded than is used), as mono float32 samples, averaging
+    the channels and resampling with soxr.
+
+    Args:
+        clip (`str`, `PathLike` or mapping):
+            A path, or what `datasets.Audio(decode=False)` gives (`bytes` and `path`), or a decoded clip (`array`, of
+            shape (samples,) or (channels, samples), and `sampling_rate`).
+        sampling_rate (`int`): Wanted rate in hertz.
+        max_seconds (`float`, *optional*): Longest result; a longer clip is cropped.
+        generator (`np.random.Generator`, *optional*): Draws where the crop begins; without it, at the beginning.
+
+    Returns:
+        `np.ndarray` of shape (samples,), float32.
+
+    Raises:
+        [`ClipError`]: If the clip is missing, empty, no audio, cut off, shorter than one frame of 25 ms, or holds NaN
+            or infinite samples.
+    """
+    name = clip_name(clip)
+    samples, rate = _read(clip, name, max_seconds, generator)
+    if samples.ndim == 2:
+        samples = samples.mean(axis=0)
+    if not np.isfinite(samples).all():
+        raise ClipError(name, "holds samples that are NaN or infinite")
+    if rate != sampling_rate and len(samples):
+        length = math.ceil(len(samples) * sampling_rate / rate)
+        samples = soxr.resample(samples, rate, sampling_rate)
+        samples = np.pad(samples, (0, max(0, length - len(samples))))[:length]
+    if len(samples) < MIN_SECONDS * sampling_rate:
+        milliseconds = 1000 * len(samples) / sampling_rate
+        raise ClipError(name, f"{milliseconds:.0f} ms of audio; at least {1000 * MIN_SECONDS:.0f} ms are needed")
+    return np.ascontiguousarray(samples, dtype=np.float32)
+
+
+def _read(
+    clip: str | os.PathLike | Mapping[str, Any],
+    name: str,
+    max_seconds: float | None,
+    generator: np.random.Generator | None,
+) -> tuple[np.ndarray, int]:
+    """The samples, (samples,) or (channels, samples), at the clip's own rate, and that rate."""
+
+    def crop(length: int, rate: int) -> tuple[int, int]:
+        wanted = length if max_seconds is None else min(length, math.ceil(max_seconds * rate))
+        start = 0 if generator is None else int(generator.integers(length - wanted + 1))
+        return start, wanted
+
+    if isinstance(clip, Mapping) and clip.get("array") is not None:
+        samples, rate = np.asarray(clip["array"], dtype=np.float32), clip["sampling_rate"]
+        if samples.ndim not in (1, 2):
+            raise ClipError(name, f"has samples of shape {samples.shape}; expected (samples,) or (channels, samples)")
+        start, wanted = crop(samples.shape[-1], rate)
+        return samples[..., start : start + wanted], rate
+
+    if isinstance(clip, Mapping) and clip.get("bytes") is not None:
+        source, size = BytesIO(clip["bytes"]), len(clip["bytes"])
+    else:
+        path = clip["path"] if isinstance(clip, Mapping) else clip
+        if not Path(path).is_file():
+            raise ClipError(name, "no such file")
+        source, size = os.fspath(path), os.path.getsize(path)
+    if not size:
+        raise ClipError(name, "the file is empty")
+    try:
+        with sf.SoundFile(source) as file:
+            rate, length = file.samplerate, file.frames
+            start, wanted = crop(length, rate)
+            if start:
+                file.seek(start)
+            samples = file.read(wanted, dtype="float32", always_2d=True).T
+    except (OSError, RuntimeError, ValueError, TypeError) as error:
+        raise ClipError(name, f"cannot be read as audio ({str(error).strip()})") from error
+    if samples.shape[1] < MIN_SHARE_OF_HEADER * wanted:
+        raise ClipError(
+            name,
+            f"is cut off: {samples.shape[1] / rate:.2f} s from {start / rate:.2f} s on can be read, its header says "
+            f"{wanted / rate:.2f} s",
+        )
+    return samples, rate
+
+
+def check_clips(clips: Iterable[str | os.PathLike | Mapping[str, Any]], sampling_rate: int) -> list[float]:
+    """
+    Reads every clip once, with progress, so that a run does not end on a broken one halfway.
+
+    Returns:
+        `list[float]`: The clips' lengths in seconds.
+
+    Raises:
+        [`InputError`]: Naming every clip (the first 20) that cannot be used, and why.
+    """
+    seconds, problems = [], []
+    for clip in tqdm(clips, desc="Reading the clips", unit="clip"):
+        try:
+            seconds.append(len(read_audio(clip, sampling_rate)) / sampling_rate)
+        except ClipError as error:
+            problems.append(str(error))
+    if problems:
+        shown = problems[:20] + [f"... and {len(problems) - 20} more"] * (len(problems) > 20)
+        raise InputError("\n  ".join([f"{len(problems)} clips cannot be used; repair or remove them:", *shown]))
+    return seconds

@@ -1,0 +1,152 @@
+# Copyright 2026 The hf-audio-ssm authors.
+# SPDX-License-Identifier: Apache-2.0
+"""
+Folders of audio, with labels and splits or without.
+
+The layout is that of the `audiofolder` of datasets, which itself needs torchcodec: split folders `train`, `validation` and
+`test`, in each of them either one folder of clips per label, or a `metadata.csv` with the columns `file_name` and
+`label`. Without split folders, the folder itself holds the labels' folders or the `metadata.csv`.
+"""
+
+import csv
+import warnings
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import ClipError, InputError
+from .decoding import AUDIO_SUFFIXES
+
+
+SPLIT_FOLDERS = {
+    "train": ("train", "training"),
+    "validation": ("validation", "valid", "val", "dev"),
+    "test": ("test", "testing"),
+}
+# Share of the training clips that makes a missing split.
+HELD_OUT = 0.15
+
+
+def list_audio(folder: Path) -> list[Path]:
+    """
+    The audio files in a folder and those below it, sorted; hidden ones are left out, and a warning counts other files.
+
+    Raises:
+        [`InputError`]: If `folder` is none, or holds no audio.
+    """
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder")
+    paths, others = [], Counter()
+    for path in sorted(folder.rglob("*")):
+        if any(part.startswith(".") for part in path.relative_to(folder).parts) or not path.is_file():
+            continue
+        if path.suffix.lower() in AUDIO_SUFFIXES:
+            paths.append(path)
+        elif path.name != "metadata.csv":
+            others[path.suffix.lower() or path.name] += 1
+    if others:
+        counts = ", ".join(f"{count} {suffix}" for suffix, count in sorted(others.items()))
+        warnings.warn(
+            f"Not used in {folder}, as their names do not end in {' '.join(AUDIO_SUFFIXES)}: {counts}", stacklevel=2
+        )
+    if not paths:
+        raise InputError(f"{folder}: no audio found (files ending in {' '.join(AUDIO_SUFFIXES)})")
+    return paths
+
+
+def read_metadata(path: Path) -> list[tuple[Path, str]] | None:
+    """
+    (clip, label) of each row of a metadata.csv, or None if it has no label column.
+
+    Raises:
+        [`InputError`]: If the column `file_name` is missing, or a row has no label or no file below the csv's folder.
+    """
+    with open(path, newline="", encoding="utf-8-sig") as file:
+        reader = csv.DictReader(file)
+        columns = reader.fieldnames or []
+        rows = list(reader)
+    if "file_name" not in columns:
+        raise InputError(f"{path}: needs a column file_name, found {columns}")
+    if "label" not in columns:
+        return None
+    clips = []
+    for number, row in enumerate(rows, start=2):
+        file_name, label = row["file_name"] or "", (row["label"] or "").strip()
+        clip = path.parent / file_name
+        if not label:
+            raise InputError(f"{path}, row {number}: no label for {file_name!r}")
+        if not clip.resolve().is_relative_to(path.parent.resolve()) or not clip.is_file():
+            raise InputError(f"{path}, row {number}: no file {file_name!r} in {path.parent}")
+        clips.append((clip, label))
+    return clips
+
+
+def find_clips(folder: Path, data_dir: Path) -> list[tuple[Path, str]]:
+    """
+    (clip, label) of each clip of a split: from its metadata.csv, that of `data_dir`, or the labels' folders.
+
+    Raises:
+        [`InputError`]: If there is no audio, or a clip has no label.
+    """
+    for parent in (folder, data_dir):
+        if (parent / "metadata.csv").is_file():
+            clips = read_metadata(parent / "metadata.csv")
+            if clips is not None:
+                return [(path, label) for path, label in clips if folder in path.parents]
+    clips = []
+    for path in list_audio(folder):
+        if path.parent == folder:
+            raise ClipError(path, "has no label; put it into a folder named as its label, or write a metadata.csv")
+        clips.append((path, path.relative_to(folder).parts[0]))
+    return clips
+
+
+def find_splits(data_dir: Path, seed: int) -> dict[str, list[tuple[Path, str]]]:
+    """
+    (clip, label) of the clips of train, validation and test; a split that `data_dir` lacks is drawn from train, label by
+    label and by `seed`.
+
+    Raises:
+        [`InputError`]: If there is no train split, less than two labels, a label that train has not, or too few clips to
+            draw a split from.
+    """
+    folders = sorted(path for path in data_dir.iterdir() if path.is_dir() and not path.name.startswith("."))
+    split_folders = {
+        split: folder for split, names in SPLIT_FOLDERS.items() for folder in folders if folder.name.lower() in names
+    }
+    if split_folders and "train" not in split_folders and len(split_folders) == len(folders):
+        raise InputError(f"{data_dir}: has the folders {[folder.name for folder in folders]}, but no folder train")
+    if "train" not in split_folders:
+        split_folders = {"train": data_dir}
+    splits = {split: find_clips(folder, data_dir) for split, folder in split_folders.items()}
+
+    for split, clips in splits.items():
+        if not clips:
+            raise InputError(f"{split_folders[split]}: metadata.csv lists no clip of this folder")
+    labels = sorted({label for _, label in splits["train"]})
+    if len(labels) < 2:
+        raise InputError(f"{split_folders['train']}: a classifier needs clips of at least 2 labels, found {labels}")
+    for path, label in (clip for clips in splits.values() for clip in clips):
+        if label not in labels:
+            raise ClipError(path, f"has the label {label!r}, which no training clip has ({', '.join(labels)})")
+
+    missing = [split for split in SPLIT_FOLDERS if split not in splits]
+    if missing:
+        rng = np.random.default_rng(seed)
+        kept = []
+        for label in labels:
+            clips = [clip for clip in splits["train"] if clip[1] == label]
+            if len(clips) <= len(missing):
+                raise InputError(
+                    f"{split_folders['train']}: label {label!r} has {len(clips)} clips; to draw {' and '.join(missing)}"
+                    f" from them, at least {len(missing) + 1} are needed"
+                )
+            clips = [clips[i] for i in rng.permutation(len(clips))]
+            count = max(1, round(HELD_OUT * len(clips)))
+            for split in missing:
+                splits.setdefault(split, []).extend(clips[:count])
+                clips = clips[count:]
+            kept.extend(clips)
+        splits["train"] = kept
+    return splits

@@ -1,0 +1,100 @@
+# Copyright 2026 The hf-audio-ssm authors.
+# SPDX-License-Identifier: Apache-2.0
+"""
+Sources of clips as `datasets` reads them, with an undecoded `audio` column: folders, parquet, data sets saved to disk, and
+the Hub; several of them mixed by weight; streamed or not.
+"""
+
+import math
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import datasets
+
+from ..errors import InputError
+from .folders import list_audio
+
+
+def make_dataset(clips: list[tuple[Path, str]], labels: list[str]) -> datasets.Dataset:
+    """Labelled clips as a data set with the columns `audio` (path only, read when used) and `label`."""
+    features = datasets.Features({"audio": datasets.Value("string"), "label": datasets.ClassLabel(names=labels)})
+    columns = {"audio": [str(path) for path, _ in clips], "label": [label for _, label in clips]}
+    return datasets.Dataset.from_dict(columns, features=features).cast_column("audio", datasets.Audio(decode=False))
+
+
+def load_source(source: str, streaming: bool = False) -> datasets.Dataset | datasets.IterableDataset:
+    """
+    Unlabelled clips of one source, as a data set with the one column `audio`, undecoded.
+
+    Args:
+        source (`str`):
+            A folder of audio files; a parquet file, or several by a pattern such as `clips/*.parquet`; a folder written
+            by `Dataset.save_to_disk`; or a data set of the Hub as `name`, `name:configuration`, `name@split` or
+            `name:configuration@split` (the split is `train` unless given).
+        streaming (`bool`, *optional*, defaults to `False`):
+            Whether to read the source bit by bit while it is used.
+
+    Raises:
+        [`InputError`]: If the source cannot be found or read, is empty, or has no audio column.
+    """
+    path = Path(source)
+    try:
+        if (path / "dataset_info.json").is_file():
+            dataset = datasets.load_from_disk(source)
+            dataset = dataset.to_iterable_dataset(num_shards=min(64, len(dataset))) if streaming else dataset
+        elif path.is_dir():
+            paths = {"audio": [str(found) for found in list_audio(path)]}
+            dataset = datasets.Dataset.from_dict(paths)
+            dataset = dataset.to_iterable_dataset(num_shards=min(64, len(dataset))) if streaming else dataset
+        elif source.endswith(".parquet"):
+            dataset = datasets.load_dataset("parquet", data_files=source, split="train", streaming=streaming)
+        elif path.exists() or source.startswith((".", "/")):
+            raise InputError(
+                f"{source}: must be a folder of audio, a parquet file, a saved data set, or a name on the Hub"
+            )
+        else:
+            name, configuration, split = re.fullmatch(r"([^:@]+)(?::([^@]+))?(?:@(.+))?", source).groups()
+            dataset = datasets.load_dataset(name, configuration, split=split or "train", streaming=streaming)
+    except InputError:
+        raise
+    except Exception as error:
+        raise InputError(f"{source}: cannot be loaded as a data set ({type(error).__name__}: {error})") from error
+    columns = dataset.column_names or []
+    if "audio" not in columns:
+        raise InputError(f"{source}: needs a column audio, found {columns}")
+    # Some sources store paths or bytes without saying that they are audio.
+    return dataset.select_columns("audio").cast_column("audio", datasets.Audio(decode=False))
+
+
+def load_sources(
+    sources: Sequence[str], weights: Sequence[float] | None = None, streaming: bool = False, seed: int = 0
+) -> datasets.Dataset | datasets.IterableDataset:
+    """
+    One data set of several sources, see [`load_source`].
+
+    Args:
+        sources (`Sequence[str]`): The sources.
+        weights (`Sequence[float]`, *optional*):
+            How often clips of each are drawn; an epoch lasts until every clip was seen, and repeats those of sources
+            that end earlier. Without weights the sources are concatenated.
+        streaming (`bool`, *optional*, defaults to `False`): Whether to stream them.
+        seed (`int`, *optional*, defaults to 0): Of the draws between sources.
+
+    Raises:
+        [`InputError`]: If a source cannot be used, or the weights do not fit the sources.
+    """
+    if not sources:
+        raise InputError("`sources` must name at least one source of audio, got none")
+    if weights is not None:
+        if len(weights) != len(sources):
+            raise InputError(f"`weights` must be one for each of {len(sources)} sources, got {len(weights)}")
+        if not all(0 < weight < math.inf for weight in weights):
+            raise InputError(f"`weights` must be positive numbers, got {list(weights)}")
+    loaded = [load_source(source, streaming) for source in sources]
+    if len(loaded) == 1:
+        return loaded[0]
+    if weights is None:
+        return datasets.concatenate_datasets(loaded)
+    probabilities = [weight / sum(weights) for weight in weights]
+    return datasets.interleave_datasets(loaded, probabilities, seed=seed, stopping_strategy="all_exhausted")
