@@ -2,43 +2,60 @@
 # SPDX-License-Identifier: Apache-2.0
 """Classification of a clip from the tokens of any encoder of patches."""
 
+from dataclasses import dataclass
+
 import torch
-from torch import nn
+import torch.nn.functional as F
 from transformers.modeling_outputs import SequenceClassifierOutput
 from transformers.modeling_utils import PreTrainedModel
 from transformers.processing_utils import Unpack
 from transformers.utils import TransformersKwargs
 from transformers.utils.generic import can_return_tuple
 
+from .classification_heads import CLASSIFICATION_HEADS, asymmetric_loss, read_features
 from .configuration_patch_encoder import PatchEncoderConfig
 
 
-class ClassificationHead(nn.Module):
-    """Layer norm and linear layer on the pooled output."""
+@dataclass
+class PatchEncoderClassifierOutput(SequenceClassifierOutput):
+    """
+    Output of [`PatchEncoderForAudioClassification`].
 
-    def __init__(self, config: PatchEncoderConfig):
-        super().__init__()
-        self.layernorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
-        self.dense = nn.Linear(config.hidden_size, config.num_labels) if config.num_labels > 0 else nn.Identity()
+    Args:
+        similarity_maps (`torch.Tensor` of shape `(batch_size, num_labels, num_prototypes, rows, columns)`, *optional*):
+            Of the prototypical head: how similar each patch, by frequency and time, is to each prototype.
+    """
 
-    def forward(self, pooled_output: torch.Tensor) -> torch.Tensor:
-        return self.dense(self.layernorm(pooled_output))
+    similarity_maps: torch.FloatTensor | None = None
 
 
 class PatchEncoderForAudioClassification:
     """
-    An encoder of patches with a classification head on its pooled output, to be mixed in before the encoder's
+    An encoder of patches with the classification head of `config.classifier_type`, to be mixed in before the encoder's
     [`PreTrainedModel`]; subclasses name the `encoder_class`.
     """
 
     encoder_class: type[PreTrainedModel]
+    # The loss is a mean over clips: the Trainer has to divide it when it accumulates gradients.
+    accepts_loss_kwargs = False
 
     def __init__(self, config: PatchEncoderConfig):
         super().__init__(config)
         self.num_labels = config.num_labels
         setattr(self, self.base_model_prefix, self.encoder_class(config))
-        self.classifier = ClassificationHead(config)
+        self.classifier = CLASSIFICATION_HEADS[config.classifier_type](config)
         self.post_init()
+
+    def freeze_base_model(self) -> None:
+        """Stops the encoder's parameters from being trained; only the head will be."""
+        self.base_model.requires_grad_(False)
+
+    def train(self, mode: bool = True):
+        """Sets training mode; an encoder of which nothing is trained stays in evaluation mode, without drop path."""
+        super().train(mode)
+        if mode and not any(parameter.requires_grad for parameter in self.base_model.parameters()):
+            self.base_model.eval()
+        return self
 
     @can_return_tuple
     def forward(
@@ -46,27 +63,72 @@ class PatchEncoderForAudioClassification:
         input_values: torch.Tensor | None = None,
         labels: torch.Tensor | None = None,
         attention_mask: torch.Tensor | None = None,
+        encoder_features: torch.Tensor | None = None,
         **kwargs: Unpack[TransformersKwargs],
-    ) -> SequenceClassifierOutput:
+    ) -> PatchEncoderClassifierOutput:
         r"""
         Args:
             input_values (`torch.Tensor` of shape `(batch_size, frames, num_mel_bins)`):
                 Normalised log-mel spectrogram from the feature extractor.
             labels (`torch.Tensor` of shape `(batch_size,)` or `(batch_size, num_labels)`, *optional*):
-                Class indices (single-label), zeros and ones for each class (multi-label), or numbers (regression), by
-                `config.problem_type`; without one, `num_labels == 1` means regression, integer labels single-label and
-                others multi-label.
+                Class indices or shares of the classes (single-label), zeros and ones for each class (multi-label), or
+                numbers (regression), by `config.problem_type`; without one, `num_labels == 1` means regression, integer
+                labels single-label and others multi-label.
             attention_mask (`torch.Tensor` of shape `(batch_size, frames)`, *optional*):
                 Must be all ones, see the encoder.
+            encoder_features (`torch.Tensor`, *optional*):
+                What the head reads of the encoder's output (`read_features`), in place of `input_values`: the encoder
+                does not run.
 
         Returns:
-            `SequenceClassifierOutput`: `logits` of shape `(batch_size, num_labels)`; `loss` if `labels` are given.
+            [`PatchEncoderClassifierOutput`]: `logits` of shape `(batch_size, num_labels)`; `loss` if `labels` are given;
+            `similarity_maps` of the prototypical head.
         """
-        outputs = self.base_model(input_values, attention_mask=attention_mask, **kwargs)
-        logits = self.classifier(outputs.pooler_output)
-        loss = None
-        if labels is not None:
-            loss = self.loss_function(labels, logits, self.config, **kwargs)
-        return SequenceClassifierOutput(
-            loss=loss, logits=logits, hidden_states=outputs.hidden_states, attentions=outputs.attentions
+        if input_values is not None and encoder_features is not None:
+            raise ValueError("One of `input_values` and `encoder_features` must be given, got both.")
+        hidden_states = attentions = similarity_maps = None
+        if encoder_features is None:
+            returns_hidden_states = kwargs.get("output_hidden_states") or self.config.output_hidden_states
+            if self.classifier.features == "layer_means":
+                kwargs["output_hidden_states"] = True
+            outputs = self.base_model(input_values, attention_mask=attention_mask, **kwargs)
+            encoder_features = read_features(outputs, self.classifier.features, self.config)
+            hidden_states, attentions = outputs.hidden_states if returns_hidden_states else None, outputs.attentions
+
+        if self.config.classifier_type == "prototypical":
+            similarity = self.classifier.compare(encoder_features, labels)
+            logits = self.classifier.score(similarity)
+            similarity_maps = similarity.unflatten(-1, (self.config.patch_grid()[0], -1))
+        else:
+            logits = self.classifier(encoder_features)
+        loss = None if labels is None else self.classification_loss(logits, labels, **kwargs)
+        return PatchEncoderClassifierOutput(
+            loss=loss,
+            logits=logits,
+            hidden_states=hidden_states,
+            attentions=attentions,
+            similarity_maps=similarity_maps,
         )
+
+    def classification_loss(self, logits: torch.Tensor, labels: torch.Tensor, **kwargs) -> torch.Tensor:
+        """
+        The loss of the task: transformers' for audio classification, but for shares of classes (cross-entropy, after
+        mixup) and for the prototypical head (asymmetric loss where there are many labels; and orthogonality).
+        """
+        if self.config.problem_type is None:
+            is_index = labels.ndim == 1 and not labels.is_floating_point()
+            kind = "single_label_classification" if is_index else "multi_label_classification"
+            self.config.problem_type = kind if self.num_labels > 1 else "regression"
+        problem_type = self.config.problem_type
+        is_prototypical = self.config.classifier_type == "prototypical"
+        if problem_type == "single_label_classification" and labels.ndim == 2:
+            loss = F.cross_entropy(logits, labels.to(logits.dtype))
+        elif problem_type == "multi_label_classification" and is_prototypical:
+            loss = asymmetric_loss(logits, labels)
+        else:
+            if problem_type == "multi_label_classification":
+                labels = labels.to(logits.dtype)
+            loss = self.loss_function(labels, logits, self.config, **kwargs)
+        if is_prototypical:
+            loss = loss + self.config.orthogonality_loss_weight * self.classifier.orthogonality_loss()
+        return loss

@@ -10,6 +10,10 @@ from transformers.configuration_utils import PreTrainedConfig
 from .saved_code import SavesCode
 
 
+CLASSIFIER_TYPES = ("linear", "layer_weighted", "attentive", "prototypical")
+FOCAL_SIMILARITIES = ("none", "cls", "mean")
+
+
 @strict
 class PatchEncoderConfig(SavesCode, PreTrainedConfig):
     r"""
@@ -43,6 +47,21 @@ class PatchEncoderConfig(SavesCode, PreTrainedConfig):
             (patches as tall as the spectrogram), masks single patches.
         generative_loss_weight (`float`, *optional*, defaults to 10.0):
             Weight of the reconstruction error beside the contrastive loss in pretraining.
+        classifier_type (`str`, *optional*, defaults to `"linear"`):
+            The classification head: `"linear"` on the pooled output, `"layer_weighted"` on the mean tokens of all layers
+            (of all pairs, where layers are paired), `"attentive"` on the patch tokens, or `"prototypical"` on how similar
+            each patch is to prototypes of each class.
+        num_prototypes (`int`, *optional*, defaults to 20):
+            Prototypes of each class.
+        focal_similarity (`str`, *optional*, defaults to `"cls"`):
+            What is subtracted from the patch tokens before they are compared with prototypes: `"none"`, the `"cls"` token
+            (the mean of the prefix tokens) or the `"mean"` patch token.
+        prototype_topk (`int`, *optional*, defaults to 1):
+            Patches that are averaged for each prototype in training; in evaluation it is always the best one.
+        prototype_margin (`float`, *optional*):
+            Angle (radians) that the prototypes of other classes are brought nearer by in training. Off by default.
+        orthogonality_loss_weight (`float`, *optional*, defaults to 1.0):
+            Weight of the loss that keeps the prototypes of a class apart.
 
     Raises:
         `huggingface_hub.errors.StrictDataclassError`: naming the field, its value and what is allowed.
@@ -50,6 +69,8 @@ class PatchEncoderConfig(SavesCode, PreTrainedConfig):
 
     # Tokens before the patches: [CLS], and what an encoder adds.
     num_prefix_tokens = 1
+    # As large as all patches times all prototypes: the Trainer must not collect them.
+    keys_to_ignore_at_inference = ["similarity_maps"]
 
     hidden_dropout_prob: float | int = 0.0
     patch_size: int | list[int] | tuple[int, int] = 16
@@ -63,6 +84,12 @@ class PatchEncoderConfig(SavesCode, PreTrainedConfig):
     num_masked_patches: int | None = None
     mask_cluster_sizes: list[int] | tuple[int, ...] | None = (3, 4, 5)
     generative_loss_weight: float | int = 10.0
+    classifier_type: str = "linear"
+    num_prototypes: int = 20
+    focal_similarity: str = "cls"
+    prototype_topk: int = 1
+    prototype_margin: float | int | None = None
+    orthogonality_loss_weight: float | int = 1.0
 
     def __post_init__(self, **kwargs):
         # Lists, as JSON has no tuples: a reloaded configuration then equals the saved one.
@@ -80,6 +107,11 @@ class PatchEncoderConfig(SavesCode, PreTrainedConfig):
         if isinstance(self.patch_size, int):
             return self.patch_size, self.patch_size
         return self.patch_size[0], self.patch_size[1]
+
+    @property
+    def layers_per_stream(self) -> int:
+        """Layers after which the recorded hidden states are complete: 2 where layers run in pairs."""
+        return 1
 
     def patch_grid(self, num_frames: int | None = None) -> tuple[int, int]:
         """
@@ -109,14 +141,21 @@ class PatchEncoderConfig(SavesCode, PreTrainedConfig):
     def validate_architecture(self):
         """Cross-field checks, run when the configuration is made or loaded."""
         self.check_positive("frequency_stride", "time_stride", "max_length", "num_mel_bins", "num_masked_patches")
+        self.check_positive("num_prototypes", "prototype_topk")
         if not 0 <= self.hidden_dropout_prob < 1:
             self.refuse("hidden_dropout_prob", "at least 0 and below 1")
-        if not 0 <= self.generative_loss_weight < math.inf:
-            self.refuse("generative_loss_weight", "zero or a positive number")
-        if not 0 <= self.initializer_range < math.inf:
-            self.refuse("initializer_range", "zero or a positive number")
-        if self.pooling not in ("mean", "cls"):
-            self.refuse("pooling", 'one of "mean", "cls"')
+        for field in ("generative_loss_weight", "initializer_range", "orthogonality_loss_weight"):
+            if not 0 <= getattr(self, field) < math.inf:
+                self.refuse(field, "zero or a positive number")
+        if self.prototype_margin is not None and not 0 <= self.prototype_margin < math.pi / 2:
+            self.refuse("prototype_margin", "None, or an angle of at least 0 and below pi / 2")
+        for field, allowed in (
+            ("pooling", ("mean", "cls")),
+            ("classifier_type", CLASSIFIER_TYPES),
+            ("focal_similarity", FOCAL_SIMILARITIES),
+        ):
+            if getattr(self, field) not in allowed:
+                self.refuse(field, "one of " + ", ".join(f'"{value}"' for value in allowed))
         for field in ("patch_size", "position_grid"):
             value = getattr(self, field)
             if value is not None and not isinstance(value, int) and len(value) != 2:

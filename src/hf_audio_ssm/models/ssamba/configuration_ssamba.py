@@ -110,6 +110,10 @@ class SsambaConfig(PatchEncoderConfig):
         """Channels of the mixer."""
         return self.expand * self.hidden_size
 
+    @property
+    def layers_per_stream(self) -> int:
+        return 2 if self.paired_layers else 1
+
     def validate_architecture(self):
         """Cross-field checks, run when the configuration is made or loaded."""
         self.check_positive("hidden_size", "num_hidden_layers", "state_size", "conv_kernel", "expand")

@@ -27,6 +27,7 @@ from transformers.utils.generic import merge_with_config_defaults
 from transformers.utils.output_capturing import capture_outputs
 
 from ..patch_encoder.audio_classification import PatchEncoderForAudioClassification
+from ..patch_encoder.classification_heads import LinearHead, PrototypicalHead
 from ..patch_encoder.masked_patch_modeling import PatchEncoderForPreTraining
 from ..patch_encoder.patch_tokens import PatchEmbeddings, PatchTokenEmbeddings, pool_tokens
 from ..patch_encoder.saved_code import CodeIsSaved
@@ -284,7 +285,7 @@ class SsambaPreTrainedModel(CodeIsSaved, PreTrainedModel):
         else:
             super()._init_weights(module)
 
-        if isinstance(module, PatchTokenEmbeddings):
+        if isinstance(module, (PatchTokenEmbeddings, LinearHead, PrototypicalHead)):
             module.initialize()
         elif isinstance(module, SsambaSelectiveSSM):
             states = torch.arange(1, self.config.state_size + 1, dtype=torch.float32)
