@@ -9,8 +9,7 @@ import pytest
 from tones import write_tone
 
 
-for folder in ("conversion", "examples"):
-    sys.path.insert(0, str(Path(__file__).resolve().parents[1] / folder))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "examples"))
 
 
 @pytest.fixture

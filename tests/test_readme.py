@@ -30,7 +30,7 @@ SNIPPETS = {
 def clone(tmp_path_factory) -> Path:
     """A folder that looks like a clone after `make quickstart`, with a published checkpoint beside it."""
     folder = tmp_path_factory.mktemp("clone")
-    for name in ("conversion", "examples", "model_cards", "src"):
+    for name in ("conversion", "examples", "src"):
         (folder / name).symlink_to(ROOT / name)
     torch.manual_seed(0)
     config = SsambaConfig(hidden_size=32, num_hidden_layers=2, max_length=100, num_labels=3)

@@ -12,13 +12,10 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
-import checkpoint_conversion
 import numpy as np
 import pytest
 import soundfile
 import torch
-from checkpoint_conversion import ConversionError, run_converter
-from convert_ssamba_original_to_hf import convert, make_parser, original_name
 from golden import CASES, FINE_TUNING_CASES, PRETRAINING_CASES, TOLERANCE, load_case, mask_of, relative_error
 from huggingface_hub import ModelCard
 from huggingface_hub.errors import LocalEntryNotFoundError
@@ -33,6 +30,9 @@ from transformers import (
 )
 
 from hf_audio_ssm import SsambaConfig, SsambaForAudioClassification, SsambaForPreTraining
+from hf_audio_ssm.conversion import checkpoint_conversion
+from hf_audio_ssm.conversion.checkpoint_conversion import ConversionError, run_converter
+from hf_audio_ssm.conversion.ssamba import convert, make_parser, original_name
 from hf_audio_ssm.remote_code import flat_code
 
 

@@ -4,7 +4,6 @@
 
 import pytest
 import torch
-from convert_ssamba_original_to_hf import convert, original_name
 from golden import (
     FINE_TUNING_CASES,
     PRETRAINING_CASES,
@@ -16,6 +15,7 @@ from golden import (
 )
 
 from hf_audio_ssm import SsambaForAudioClassification, SsambaForPreTraining, ops
+from hf_audio_ssm.conversion.ssamba import convert, original_name
 from hf_audio_ssm.models.patch_encoder.patch_tokens import adapt_position_embeddings
 from hf_audio_ssm.models.ssamba import modeling_ssamba
 

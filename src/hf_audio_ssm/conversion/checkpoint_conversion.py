@@ -29,8 +29,9 @@ from huggingface_hub.utils import validate_repo_id
 from safetensors import SafetensorError
 from transformers import AutoConfig, AutoFeatureExtractor, PreTrainedModel, SequenceFeatureExtractor
 
-import hf_audio_ssm
-from hf_audio_ssm.remote_code import flat_code
+from .. import __version__
+from ..errors import InputError
+from ..remote_code import flat_code
 
 
 logger = logging.getLogger("conversion")
@@ -38,7 +39,7 @@ logger = logging.getLogger("conversion")
 MODEL_CARDS_DIR = Path(__file__).resolve().parent.parent / "model_cards"
 
 
-class ConversionError(ValueError):
+class ConversionError(InputError):
     """A checkpoint, an argument or a folder that cannot be used; the message says what was found, in one line."""
 
     def __init__(self, message: str):
@@ -295,7 +296,7 @@ def make_model_card(template: str, card_data: ModelCardData, source: CheckpointS
         template_path=str(MODEL_CARDS_DIR / template),
         source=source,
         sha256=source.sha256(),
-        version=hf_audio_ssm.__version__,
+        version=__version__,
         **fields,
     )
 
