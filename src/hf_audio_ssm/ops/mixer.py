@@ -2,8 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The whole bidirectional mixer, projections included; without autograd, long audio runs in buffers shared by layers."""
 
+import math
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -13,7 +14,7 @@ from . import cpu
 from .backends import select_backend
 from .linear import call_linear, is_eager_inference, is_plain, multiply
 from .memory import block_rows, empty
-from .mixing import bidirectional_mixing, scan_arguments
+from .mixing import bidirectional_mixing, scan_arguments, split_clips
 from .scan import scan_tensors
 
 
@@ -51,7 +52,12 @@ def shared_buffers() -> Iterator[None]:
         _local.buffers = outer
 
 
-def bidirectional_mixer(mixer: nn.Module, hidden_states: Tensor, reverse: bool = False) -> Tensor:
+def bidirectional_mixer(
+    mixer: nn.Module,
+    hidden_states: Tensor,
+    reverse: bool = False,
+    clip_shapes: Sequence[tuple[int, int]] | None = None,
+) -> Tensor:
     """The input projection, `bidirectional_mixing` and the output projection.
 
     Args:
@@ -59,6 +65,7 @@ def bidirectional_mixer(mixer: nn.Module, hidden_states: Tensor, reverse: bool =
             `bidirectional_mixing`.
         hidden_states: (batch, length, hidden size), the normalised tokens.
         reverse: as in `bidirectional_mixing`.
+        clip_shapes: as in `bidirectional_mixing`.
 
     Returns:
         (batch, length, hidden size).
@@ -66,15 +73,17 @@ def bidirectional_mixer(mixer: nn.Module, hidden_states: Tensor, reverse: bool =
     Raises:
         ValueError: as `bidirectional_mixing`.
     """
-    size = hidden_states.shape[1] * 2 * mixer.forward_ssm.A_log.shape[0] * hidden_states.element_size()
-    if hidden_states.shape[0] * size >= LARGE_BYTES and _can_share_buffers(mixer, hidden_states):
+    token_size = 2 * mixer.forward_ssm.A_log.shape[0] * hidden_states.element_size()
+    if math.prod(hidden_states.shape[:2]) * token_size >= LARGE_BYTES and _can_share_buffers(mixer, hidden_states):
         outputs = empty(hidden_states.shape, hidden_states.dtype)
-        clips = max(1, CLIPS_BYTES // max(1, size))
-        for chunk, output in zip(hidden_states.split(clips), outputs.split(clips), strict=True):
-            _mix_in_buffers(mixer, chunk, reverse, output)
+        groups = (split_clips(tensor, clip_shapes) for tensor in (hidden_states, outputs))
+        for group, group_outputs in zip(*groups, strict=True):
+            clips = max(1, CLIPS_BYTES // (group.shape[1] * token_size))
+            for chunk, output in zip(group.split(clips), group_outputs.split(clips), strict=True):
+                _mix_in_buffers(mixer, chunk, reverse, output)
         return outputs
     projected = call_linear(mixer.in_proj, hidden_states)
-    mixed = bidirectional_mixing(projected, mixer.forward_ssm, mixer.backward_ssm, reverse=reverse)
+    mixed = bidirectional_mixing(projected, mixer.forward_ssm, mixer.backward_ssm, reverse, clip_shapes=clip_shapes)
     return call_linear(mixer.out_proj, mixed)
 
 

@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The time-mixing part of the bidirectional Mamba block of Vision Mamba (arXiv 2401.09417), both directions at once."""
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -17,6 +19,7 @@ def bidirectional_mixing(
     backward_ssm: nn.Module,
     reverse: bool = False,
     backend: str | None = None,
+    clip_shapes: Sequence[tuple[int, int]] | None = None,
 ) -> Tensor:
     """Convolutions and scans of both directions, between the block's input and output projections.
 
@@ -34,12 +37,15 @@ def bidirectional_mixing(
             time step rank + 2 * state), `dt_proj` (time step rank to channels), `A_log` (channels, state), `D` (channels,).
         reverse: swap the time directions of both modules: forward_ssm runs from the last token to the first.
         backend: as in `selective_scan`.
+        clip_shapes: clips, and tokens of each, of groups of clips that lie one after the other in projected_states,
+            which then has batch 1; no clip sees another. None: every clip has the whole length.
 
     Returns:
         (batch, length, channels) in the dtype of projected_states.
 
     Raises:
-        ValueError: a shape of projected_states that does not fit the modules, or a backend that is not available.
+        ValueError: a shape of projected_states that does not fit the modules or clip_shapes, or a backend that is not
+            available.
     """
     channels = forward_ssm.A_log.shape[0]
     if projected_states.dim() != 3 or projected_states.shape[1] == 0 or projected_states.shape[2] != 2 * channels:
@@ -48,6 +54,26 @@ def bidirectional_mixing(
             "length at least 1."
         )
     chosen = select_backend(projected_states.device.type, projected_states.dtype, backend)
+    groups = [
+        _mix(group, forward_ssm, backward_ssm, reverse, chosen) for group in split_clips(projected_states, clip_shapes)
+    ]
+    return groups[0] if clip_shapes is None else torch.cat([group.flatten(0, 1) for group in groups]).unsqueeze(0)
+
+
+def split_clips(states: Tensor, clip_shapes: Sequence[tuple[int, int]] | None) -> list[Tensor]:
+    """The groups (clips, length, features) of packed clips (1, tokens, features), as views; `[states]` of unpacked ones."""
+    if clip_shapes is None:
+        return [states]
+    if states.shape[:2] != (1, sum(clips * length for clips, length in clip_shapes)):
+        raise ValueError(
+            f"clip_shapes={tuple(clip_shapes)!r} does not fit states of shape {tuple(states.shape)}: expected batch 1, and "
+            "as many tokens as all clips together."
+        )
+    groups = states.split([clips * length for clips, length in clip_shapes], dim=1)
+    return [group.squeeze(0).unflatten(0, shape) for group, shape in zip(groups, clip_shapes, strict=True)]
+
+
+def _mix(projected_states, forward_ssm, backward_ssm, reverse, chosen) -> Tensor:
     hidden_states, gate = projected_states.chunk(2, dim=-1)
     convolved = _convolve(hidden_states, forward_ssm.conv1d, backward_ssm.conv1d, reverse, chosen)
     directions = [

@@ -390,15 +390,6 @@ def test_bad_input_is_refused(input_values, error, message):
         model(input_values)
 
 
-def test_attention_mask_with_padding_is_refused():
-    model = make_model()
-    mask = torch.ones(3, 24, dtype=torch.long)
-    torch.testing.assert_close(model(make_input(), attention_mask=mask).logits, model(make_input()).logits)
-    mask[0, 20:] = 0
-    with pytest.raises(ValueError, match="`attention_mask` has zeros"):
-        model(make_input(), attention_mask=mask)
-
-
 def test_mask_token_is_needed_for_masks():
     model = make_model(SsambaModel)
     with pytest.raises(ValueError, match="use_mask_token=True"):

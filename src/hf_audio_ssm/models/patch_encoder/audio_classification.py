@@ -64,6 +64,7 @@ class PatchEncoderForAudioClassification:
         labels: torch.Tensor | None = None,
         attention_mask: torch.Tensor | None = None,
         encoder_features: torch.Tensor | None = None,
+        patch_attention_mask: torch.Tensor | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> PatchEncoderClassifierOutput:
         r"""
@@ -75,10 +76,12 @@ class PatchEncoderForAudioClassification:
                 numbers (regression), by `config.problem_type`; without one, `num_labels == 1` means regression, integer
                 labels single-label and others multi-label.
             attention_mask (`torch.Tensor` of shape `(batch_size, frames)`, *optional*):
-                Must be all ones, see the encoder.
+                Ones, then zeros at the padded frames of shorter clips, see the encoder.
             encoder_features (`torch.Tensor`, *optional*):
                 What the head reads of the encoder's output (`read_features`), in place of `input_values`: the encoder
                 does not run.
+            patch_attention_mask (`torch.BoolTensor` of shape `(batch_size, patches)`, *optional*):
+                The encoder's, with `encoder_features` of tokens of clips that differ in length.
 
         Returns:
             [`PatchEncoderClassifierOutput`]: `logits` of shape `(batch_size, num_labels)`; `loss` if `labels` are given;
@@ -93,14 +96,15 @@ class PatchEncoderForAudioClassification:
                 kwargs["output_hidden_states"] = True
             outputs = self.base_model(input_values, attention_mask=attention_mask, **kwargs)
             encoder_features = read_features(outputs, self.classifier.features, self.config)
+            patch_attention_mask = outputs.patch_attention_mask
             hidden_states, attentions = outputs.hidden_states if returns_hidden_states else None, outputs.attentions
 
         if self.config.classifier_type == "prototypical":
-            similarity = self.classifier.compare(encoder_features, labels)
-            logits = self.classifier.score(similarity)
+            similarity = self.classifier.compare(encoder_features, labels, patch_attention_mask)
+            logits = self.classifier.score(similarity, patch_attention_mask)
             similarity_maps = similarity.unflatten(-1, (self.config.patch_grid()[0], -1))
         else:
-            logits = self.classifier(encoder_features)
+            logits = self.classifier(encoder_features, patch_attention_mask)
         loss = None if labels is None else self.classification_loss(logits, labels, **kwargs)
         return PatchEncoderClassifierOutput(
             loss=loss,

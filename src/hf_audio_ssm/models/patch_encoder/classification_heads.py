@@ -12,17 +12,18 @@ import math
 import torch
 from torch import nn
 from transformers import initialization as init
-from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from .configuration_patch_encoder import PatchEncoderConfig
+from .packing import PatchEncoderOutput
+from .patch_tokens import mean_patch_token
 
 
-def read_features(outputs: BaseModelOutputWithPooling, name: str, config: PatchEncoderConfig) -> torch.Tensor:
+def read_features(outputs: PatchEncoderOutput, name: str, config: PatchEncoderConfig) -> torch.Tensor:
     """
     What a head reads of the encoder's output.
 
     Args:
-        outputs (`BaseModelOutputWithPooling`): With `hidden_states`, where `name` is "layer_means".
+        outputs ([`PatchEncoderOutput`]): With `hidden_states`, where `name` is "layer_means".
         name (`str`): The head's `features`.
         config (`PatchEncoderConfig`): The encoder's configuration.
 
@@ -33,7 +34,9 @@ def read_features(outputs: BaseModelOutputWithPooling, name: str, config: PatchE
     """
     if name == "layer_means":
         streams = outputs.hidden_states[config.layers_per_stream :: config.layers_per_stream]
-        return torch.stack([stream[:, config.num_prefix_tokens :].mean(dim=1) for stream in streams], dim=1)
+        mask = outputs.patch_attention_mask
+        means = [mean_patch_token(stream[:, config.num_prefix_tokens :], mask) for stream in streams]
+        return torch.stack(means, dim=1)
     return getattr(outputs, name)
 
 
@@ -52,8 +55,11 @@ class LinearHead(nn.Module):
     def initialize(self) -> None:
         """Initialises the parameters that are not a submodule's."""
 
-    def forward(self, features: torch.Tensor) -> torch.Tensor:
-        """Logits `(batch_size, num_labels)` of the features `(batch_size, hidden_size)`."""
+    def forward(self, features: torch.Tensor, patch_attention_mask: torch.Tensor | None = None) -> torch.Tensor:
+        """
+        Logits `(batch_size, num_labels)` of the features `(batch_size, hidden_size)`; heads that read tokens read only
+        those in `patch_attention_mask`, `(batch_size, patches)`, if given.
+        """
         return self.dense(self.layernorm(features))
 
 
@@ -69,7 +75,7 @@ class LayerWeightedHead(LinearHead):
     def initialize(self) -> None:
         init.zeros_(self.layer_weights)
 
-    def forward(self, features: torch.Tensor) -> torch.Tensor:
+    def forward(self, features: torch.Tensor, patch_attention_mask: torch.Tensor | None = None) -> torch.Tensor:
         """Logits of the features `(batch_size, layers, hidden_size)`."""
         weights = self.layer_weights.softmax(dim=0).to(features.dtype)
         return super().forward(torch.einsum("l,bld->bd", weights, features))
@@ -88,11 +94,13 @@ class AttentiveHead(LinearHead):
         # Attention starts even: a linear head on the mean token.
         init.zeros_(self.query)
 
-    def forward(self, features: torch.Tensor) -> torch.Tensor:
+    def forward(self, features: torch.Tensor, patch_attention_mask: torch.Tensor | None = None) -> torch.Tensor:
         """Logits of the features `(batch_size, prefix tokens + patches, hidden_size)`."""
         features = features[:, self.config.num_prefix_tokens :]
-        attention = (features @ self.query.to(features.dtype) / math.sqrt(features.shape[-1])).softmax(dim=1)
-        return super().forward(torch.einsum("bn,bnd->bd", attention, features))
+        scores = features @ self.query.to(features.dtype) / math.sqrt(features.shape[-1])
+        if patch_attention_mask is not None:
+            scores = scores.masked_fill(~patch_attention_mask, -torch.inf)
+        return super().forward(torch.einsum("bn,bnd->bd", scores.softmax(dim=1), features))
 
 
 class PrototypicalHead(nn.Module):
@@ -117,13 +125,20 @@ class PrototypicalHead(nn.Module):
         init.ones_(self.weight)
         init.constant_(self.bias, -2.0)
 
-    def compare(self, features: torch.Tensor, labels: torch.Tensor | None = None) -> torch.Tensor:
+    def compare(
+        self,
+        features: torch.Tensor,
+        labels: torch.Tensor | None = None,
+        patch_attention_mask: torch.Tensor | None = None,
+    ) -> torch.Tensor:
         """
         Similarity of each patch to each prototype.
 
         Args:
             features (`torch.Tensor` of shape `(batch_size, prefix tokens + patches, hidden_size)`): The final tokens.
             labels (`torch.Tensor`, *optional*): In training, whose prototypes are spared `config.prototype_margin`.
+            patch_attention_mask (`torch.BoolTensor` of shape `(batch_size, patches)`, *optional*):
+                True for the patches that count; the others are similar to nothing.
 
         Returns:
             `torch.Tensor` of shape `(batch_size, num_labels, num_prototypes, patches)`, between 0 and 1.
@@ -135,7 +150,7 @@ class PrototypicalHead(nn.Module):
         if self.config.focal_similarity == "cls":
             tokens = tokens - prefix.mean(dim=1, keepdim=True)
         elif self.config.focal_similarity == "mean":
-            tokens = tokens - tokens.mean(dim=1, keepdim=True)
+            tokens = tokens - mean_patch_token(tokens, patch_attention_mask)[:, None]
         # A cosine with two more channels of EPS on either side.
         token_norm = (tokens.square().sum(-1, keepdim=True) + 2 * self.EPS**2 + self.EPS).sqrt()
         norm = (self.prototypes.square().sum(-1, keepdim=True) + 2 * self.EPS**2 + self.EPS).sqrt() + self.EPS
@@ -147,17 +162,23 @@ class PrototypicalHead(nn.Module):
             moved = ((similarity.acos() - margin).relu().cos()).relu()
             is_own = self.multi_hot(labels)[:, :, None, None] > 0
             similarity = torch.where(is_own, similarity, moved)
+        if patch_attention_mask is not None:
+            similarity = similarity.masked_fill(~patch_attention_mask[:, None, None], 0)
         return similarity
 
-    def score(self, similarity: torch.Tensor) -> torch.Tensor:
+    def score(self, similarity: torch.Tensor, patch_attention_mask: torch.Tensor | None = None) -> torch.Tensor:
         """Logits of the similarities: the mean of each prototype's best patches, weighted by class."""
         topk = min(self.config.prototype_topk, similarity.shape[-1]) if self.training else 1
-        best = similarity.topk(topk, dim=-1).values.mean(dim=-1)
+        best = similarity.topk(topk, dim=-1).values
+        if patch_attention_mask is None:
+            best = best.mean(dim=-1)
+        else:
+            best = best.sum(dim=-1) / patch_attention_mask.sum(dim=1).clamp(max=topk)[:, None, None]
         return (best * self.weight.relu()).sum(dim=-1) + self.bias
 
-    def forward(self, features: torch.Tensor) -> torch.Tensor:
+    def forward(self, features: torch.Tensor, patch_attention_mask: torch.Tensor | None = None) -> torch.Tensor:
         """Logits of the features `(batch_size, prefix tokens + patches, hidden_size)`."""
-        return self.score(self.compare(features))
+        return self.score(self.compare(features, patch_attention_mask=patch_attention_mask), patch_attention_mask)
 
     def multi_hot(self, labels: torch.Tensor) -> torch.Tensor:
         """Labels as `(batch_size, num_labels)`, whether they are class indices or already that."""

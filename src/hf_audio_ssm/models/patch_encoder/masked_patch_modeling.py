@@ -14,6 +14,7 @@ from transformers.utils import ModelOutput, TransformersKwargs
 from transformers.utils.generic import can_return_tuple
 
 from .configuration_patch_encoder import PatchEncoderConfig
+from .packing import group_clips
 
 
 def draw_patch_mask(
@@ -193,19 +194,27 @@ class PatchEncoderForPreTraining:
         )
         return patches.transpose(1, 2)
 
-    def draw_mask(self, input_values: torch.Tensor) -> torch.Tensor:
-        """Draws `bool_masked_pos` for a batch of spectrograms from torch's generator, see [`draw_patch_mask`]."""
-        grid = self.config.patch_grid(input_values.shape[1])
-        num_masked_patches = self.config.num_masked_patches
-        if num_masked_patches is None:
-            num_masked_patches = max(1, math.prod(grid) * 400 // 512)
-        return draw_patch_mask(
-            input_values.shape[0],
-            grid,
-            num_masked_patches,
-            cluster_sizes=self.config.mask_cluster_sizes,
-            device=input_values.device,
-        )
+    def draw_mask(self, input_values: torch.Tensor, attention_mask: torch.Tensor | None = None) -> torch.Tensor:
+        """
+        Draws `bool_masked_pos` for a batch of spectrograms from torch's generator, each clip's on its own grid; see
+        [`draw_patch_mask`].
+        """
+        batch_size, num_frames = input_values.shape[:2]
+        rows, num_columns = self.config.patch_grid(num_frames)
+        bool_masked_pos = torch.zeros(batch_size, rows, num_columns, dtype=torch.bool, device=input_values.device)
+        for columns, clips in group_clips(input_values, attention_mask, self.config).items():
+            num_masked_patches = self.config.num_masked_patches
+            if num_masked_patches is None:
+                num_masked_patches = max(1, rows * columns * 400 // 512)
+            mask = draw_patch_mask(
+                len(clips),
+                (rows, columns),
+                num_masked_patches,
+                cluster_sizes=self.config.mask_cluster_sizes,
+                device=input_values.device,
+            )
+            bool_masked_pos[clips, :, :columns] = mask.unflatten(1, (rows, columns))
+        return bool_masked_pos.flatten(1)
 
     @can_return_tuple
     def forward(
@@ -221,10 +230,10 @@ class PatchEncoderForPreTraining:
             input_values (`torch.Tensor` of shape `(batch_size, frames, num_mel_bins)`):
                 Normalised log-mel spectrogram from the feature extractor.
             attention_mask (`torch.Tensor` of shape `(batch_size, frames)`, *optional*):
-                Must be all ones, see the encoder.
+                Ones, then zeros at the padded frames of shorter clips, see the encoder.
             bool_masked_pos (`torch.BoolTensor` of shape `(batch_size, patches)`, *optional*):
-                Patches to mask, frequency-major, at least one in each clip; drawn with [`draw_mask`]
-                if not given.
+                Patches to mask, on the batch's grid, frequency-major, at least one of each clip's own; drawn with
+                [`draw_mask`] if not given.
             return_loss (`bool`, *optional*, defaults to `True`):
                 Whether to compute the losses and the accuracy.
 
@@ -236,16 +245,18 @@ class PatchEncoderForPreTraining:
                 "`input_values` must be given: a spectrogram (batch_size, frames, num_mel_bins), got None."
             )
         if bool_masked_pos is None:
-            bool_masked_pos = self.draw_mask(input_values)
+            bool_masked_pos = self.draw_mask(input_values, attention_mask)
         else:
             bool_masked_pos = bool_masked_pos.to(device=input_values.device, dtype=torch.bool)
-            # Reading the mask would break the graph of a compiled or exported model.
-            if not torch.compiler.is_compiling() and not bool_masked_pos.any(dim=1).all():
-                raise ValueError("`bool_masked_pos` must mask at least one patch of each clip, got a clip with none.")
 
         outputs = self.base_model(
             input_values, attention_mask=attention_mask, bool_masked_pos=bool_masked_pos, **kwargs
         )
+        if outputs.patch_attention_mask is not None:
+            bool_masked_pos = bool_masked_pos & outputs.patch_attention_mask
+        # Reading the mask would break the graph of a compiled or exported model.
+        if not torch.compiler.is_compiling() and not bool_masked_pos.any(dim=1).all():
+            raise ValueError("`bool_masked_pos` must mask at least one patch of each clip, got a clip with none.")
         tokens = outputs.last_hidden_state[:, self.config.num_prefix_tokens :]
         discriminative_predictions = self.discriminative_head(tokens)
         generative_predictions = self.generative_head(tokens)

@@ -43,6 +43,15 @@ def adapt_position_embeddings(
     return torch.cat((prefix, patches.flatten(2).transpose(1, 2)), dim=1)
 
 
+def check_masked_positions(bool_masked_pos: torch.Tensor | None, patches_shape: tuple[int, int]) -> None:
+    """Refuses a mask that does not have the shape `(batch_size, patches)`."""
+    if bool_masked_pos is not None and bool_masked_pos.shape != patches_shape:
+        raise ValueError(
+            f"`bool_masked_pos` must have the shape (batch_size, patches) = {tuple(patches_shape)}, got "
+            f"{tuple(bool_masked_pos.shape)}."
+        )
+
+
 class PatchEmbeddings(nn.Module):
     """Spectrogram `(batch_size, frames, num_mel_bins)` to patch embeddings `(batch_size, patches, hidden_size)`."""
 
@@ -109,11 +118,7 @@ class PatchTokenEmbeddings(nn.Module):
         if bool_masked_pos is not None:
             if self.mask_token is None:
                 raise ValueError("`bool_masked_pos` needs a model made with `use_mask_token=True`.")
-            if bool_masked_pos.shape != embeddings.shape[:2]:
-                raise ValueError(
-                    f"`bool_masked_pos` must have the shape (batch_size, patches) = {tuple(embeddings.shape[:2])}, got "
-                    f"{tuple(bool_masked_pos.shape)}."
-                )
+            check_masked_positions(bool_masked_pos, embeddings.shape[:2])
             mask = bool_masked_pos.to(device=embeddings.device, dtype=torch.bool)
             embeddings = torch.where(mask[..., None], self.mask_token.to(embeddings.dtype), embeddings)
         position_embeddings = adapt_position_embeddings(
@@ -126,17 +131,29 @@ class PatchTokenEmbeddings(nn.Module):
         return self.dropout(embeddings + position_embeddings)
 
 
-def pool_tokens(hidden_states: torch.Tensor, config: PatchEncoderConfig) -> torch.Tensor:
+def pool_tokens(
+    hidden_states: torch.Tensor, config: PatchEncoderConfig, patch_attention_mask: torch.Tensor | None = None
+) -> torch.Tensor:
     """
-    One vector for each clip: the mean of the patch tokens, or (`config.pooling` "cls") of the prefix tokens.
+    One vector for each clip: the mean of its patch tokens, or (`config.pooling` "cls") of the prefix tokens.
 
     Args:
         hidden_states (`torch.Tensor` of shape `(batch_size, prefix tokens + patches, hidden_size)`): The final tokens.
         config (`PatchEncoderConfig`): The encoder's configuration.
+        patch_attention_mask (`torch.BoolTensor` of shape `(batch_size, patches)`, *optional*):
+            True for the patches that count, where these are not all.
 
     Returns:
         `torch.Tensor` of shape `(batch_size, hidden_size)`.
     """
     if config.pooling == "cls":
         return hidden_states[:, : config.num_prefix_tokens].mean(dim=1)
-    return hidden_states[:, config.num_prefix_tokens :].mean(dim=1)
+    return mean_patch_token(hidden_states[:, config.num_prefix_tokens :], patch_attention_mask)
+
+
+def mean_patch_token(patches: torch.Tensor, patch_attention_mask: torch.Tensor | None = None) -> torch.Tensor:
+    """The mean `(batch_size, hidden_size)` of patch tokens `(batch_size, patches, hidden_size)`, or of some of them."""
+    if patch_attention_mask is None:
+        return patches.mean(dim=1)
+    counted = torch.where(patch_attention_mask[..., None], patches, 0).sum(dim=1)
+    return counted / patch_attention_mask.sum(dim=1, keepdim=True)

@@ -19,16 +19,16 @@ from transformers import initialization as init
 from transformers.activations import ACT2FN
 from transformers.integrations.accelerate import force_accelerate_hooks
 from transformers.modeling_layers import GradientCheckpointingLayer
-from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.modeling_utils import PreTrainedModel
 from transformers.processing_utils import Unpack
 from transformers.utils import TransformersKwargs
-from transformers.utils.generic import merge_with_config_defaults
+from transformers.utils.generic import can_return_tuple, merge_with_config_defaults
 from transformers.utils.output_capturing import capture_outputs
 
 from ..patch_encoder.audio_classification import PatchEncoderForAudioClassification
 from ..patch_encoder.classification_heads import LinearHead, PrototypicalHead
 from ..patch_encoder.masked_patch_modeling import PatchEncoderForPreTraining
+from ..patch_encoder.packing import PatchEncoderOutput, map_clips, pack_tokens
 from ..patch_encoder.patch_tokens import PatchEmbeddings, PatchTokenEmbeddings, pool_tokens
 from ..patch_encoder.saved_code import CodeIsSaved
 from .configuration_ssamba import SsambaConfig
@@ -170,18 +170,27 @@ class SsambaMixer(nn.Module):
 
     # The kernels read the parameters of both directions without calling their modules.
     @force_accelerate_hooks(["forward_ssm", "backward_ssm"])
-    def forward(self, hidden_states: torch.Tensor, reverse: bool = False) -> torch.Tensor:
+    def forward(
+        self,
+        hidden_states: torch.Tensor,
+        reverse: bool = False,
+        clip_shapes: tuple[tuple[int, int], ...] | None = None,
+    ) -> torch.Tensor:
         """
         Args:
             hidden_states (`torch.Tensor` of shape `(batch_size, length, hidden_size)`): The normalised tokens.
             reverse (`bool`, *optional*, defaults to `False`): Whether time runs from the last token to the first.
+            clip_shapes (`tuple[tuple[int, int], ...]`, *optional*): The groups of packed clips, see [`Packing`].
         """
         if ops is not None and self.is_fusible:
-            return ops.bidirectional_mixer(self, hidden_states, reverse=reverse)
+            return ops.bidirectional_mixer(self, hidden_states, reverse=reverse, clip_shapes=clip_shapes)
+
+        def mix(hidden_states: torch.Tensor) -> torch.Tensor:
+            mixed = self.forward_ssm(hidden_states, reverse=reverse)
+            return mixed + self.backward_ssm(hidden_states, reverse=not reverse)
+
         hidden_states, gate = self.in_proj(hidden_states).chunk(2, dim=-1)
-        mixed = self.forward_ssm(hidden_states, reverse=reverse)
-        mixed = mixed + self.backward_ssm(hidden_states, reverse=not reverse)
-        return self.out_proj(mixed * self.act(gate) / 2)
+        return self.out_proj(map_clips(mix, hidden_states, clip_shapes) * self.act(gate) / 2)
 
 
 class SsambaDropPath(nn.Module):
@@ -231,6 +240,7 @@ class SsambaLayer(GradientCheckpointingLayer):
         hidden_states: torch.Tensor,
         residual: torch.Tensor | None = None,
         update: torch.Tensor | None = None,
+        clip_shapes: tuple[tuple[int, int], ...] | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """
         Args:
@@ -240,16 +250,18 @@ class SsambaLayer(GradientCheckpointingLayer):
                 The stream that it adds to: what the first layer of its pair returned; `hidden_states` otherwise.
             update (`torch.Tensor`, *optional*):
                 The unscaled part of `hidden_states` that drop path may drop.
+            clip_shapes (`tuple[tuple[int, int], ...]`, *optional*):
+                The groups of packed clips, see [`Packing`].
 
         Returns:
             `tuple[torch.Tensor, torch.Tensor]`: the stream with this layer's output added, and the output.
         """
         residual = hidden_states if residual is None else residual
         if update is not None and self.training and self.drop_path.rate > 0:
-            change = self.update_scale * (self.drop_path(update) - update)
+            change = self.update_scale * (map_clips(self.drop_path, update, clip_shapes) - update)
             hidden_states = hidden_states + change
             residual = residual + self.share * change
-        output = self.mixer(self.norm(hidden_states), reverse=self.reverse)
+        output = self.mixer(self.norm(hidden_states), reverse=self.reverse, clip_shapes=clip_shapes)
         return map_rows(self.add_output, residual, output), output
 
     def add_output(self, residual: torch.Tensor, output: torch.Tensor) -> torch.Tensor:
@@ -324,64 +336,82 @@ class SsambaModel(SsambaPreTrainedModel):
     def get_input_embeddings(self) -> PatchEmbeddings:
         return self.embeddings.patch_embeddings
 
-    def run_layers(self, hidden_states: torch.Tensor) -> torch.Tensor:
+    def run_layers(self, hidden_states: torch.Tensor, clip_shapes: tuple[tuple[int, int], ...] | None) -> torch.Tensor:
         """The residual stream `(batch_size, length, hidden_size)` through all layers."""
         update = None
         if self.config.paired_layers:
             for first, second in zip(self.layers[::2], self.layers[1::2], strict=True):
-                residual, first_output = first(hidden_states, None, update)
-                hidden_states, second_output = second(hidden_states, residual, update)
+                residual, first_output = first(hidden_states, None, update, clip_shapes)
+                hidden_states, second_output = second(hidden_states, residual, update, clip_shapes)
                 update = first_output + second_output if self.training else None
         else:
             for layer in self.layers:
-                hidden_states, update = layer(hidden_states, None, update)
+                hidden_states, update = layer(hidden_states, None, update, clip_shapes)
         if self.training and self.drop_path.rate > 0:
-            hidden_states = hidden_states + self.final_update_scale * (self.drop_path(update) - update)
+            change = map_clips(self.drop_path, update, clip_shapes) - update
+            hidden_states = hidden_states + self.final_update_scale * change
         return hidden_states
 
-    @merge_with_config_defaults
     @capture_outputs(tie_last_hidden_states=False)
+    def encode(
+        self, hidden_states: torch.Tensor, clip_shapes: tuple[tuple[int, int], ...] | None = None, **kwargs
+    ) -> PatchEncoderOutput:
+        """
+        From embedded tokens to final ones.
+
+        Args:
+            hidden_states (`torch.Tensor` of shape `(batch_size, length, hidden_size)`): The tokens.
+            clip_shapes (`tuple[tuple[int, int], ...]`, *optional*): The groups of packed clips, see [`Packing`].
+        """
+        # In low precision the stream would lose the small updates of deep layers.
+        hidden_states = hidden_states.to(torch.promote_types(hidden_states.dtype, torch.float32))
+        with nullcontext() if ops is None or torch.compiler.is_compiling() else ops.shared_buffers():
+            hidden_states = self.run_layers(hidden_states, clip_shapes)
+        return PatchEncoderOutput(last_hidden_state=self.layernorm(hidden_states))
+
+    @merge_with_config_defaults
+    @can_return_tuple
     def forward(
         self,
         input_values: torch.Tensor | None = None,
         attention_mask: torch.Tensor | None = None,
         bool_masked_pos: torch.Tensor | None = None,
         **kwargs: Unpack[TransformersKwargs],
-    ) -> BaseModelOutputWithPooling:
+    ) -> PatchEncoderOutput:
         r"""
         Args:
             input_values (`torch.Tensor` of shape `(batch_size, frames, num_mel_bins)`):
                 Normalised log-mel spectrogram from [`SsambaFeatureExtractor`], of any length from one patch up.
             attention_mask (`torch.Tensor` of shape `(batch_size, frames)`, *optional*):
-                Must be all ones: like the original, the encoder reads every frame it is given, padding included.
+                Ones, then zeros at the padded frames of shorter clips, as the feature extractor returns it. Each clip is
+                then encoded as if it came alone, without its padding. By default, as in the original, the encoder reads
+                every frame that it is given.
             bool_masked_pos (`torch.BoolTensor` of shape `(batch_size, patches)`, *optional*):
                 Patches to replace by the mask embedding, frequency-major.
 
         Returns:
-            `BaseModelOutputWithPooling`: `last_hidden_state` of shape `(batch_size, 1 + patches, hidden_size)`, [CLS]
-            first and then the patches, frequency-major; `pooler_output` of shape `(batch_size, hidden_size)`, the mean
-            of the patch tokens or the [CLS] token, by `config.pooling`; `hidden_states`, if asked for, the residual
-            stream before the first layer and after each layer, divided by 2 to the number of pairs passed (every second
-            one, from the first, is complete: the stream between pairs).
+            [`PatchEncoderOutput`]: `last_hidden_state` of shape `(batch_size, 1 + patches, hidden_size)`, [CLS] first and
+            then the patches of the batch's grid, frequency-major, zeros where a clip has none; `pooler_output` of shape
+            `(batch_size, hidden_size)`, the mean of the patch tokens or the [CLS] token, by `config.pooling`;
+            `hidden_states`, if asked for, the residual stream before the first layer and after each layer, divided by 2
+            to the number of pairs passed (every second one, from the first, is complete: the stream between pairs);
+            `patch_attention_mask` where clips differ in length.
+
+        Raises:
+            `ValueError`: for an `attention_mask` that is not ones and then zeros, or leaves a clip less than one patch.
         """
         if input_values is None:
             raise ValueError(
                 "`input_values` must be given: a spectrogram (batch_size, frames, num_mel_bins), got None."
             )
-        if attention_mask is not None and not bool(attention_mask.all()):
-            raise ValueError(
-                "`attention_mask` has zeros, but the encoder reads padded frames as the original does. Pass clips of "
-                "equal length, or leave `attention_mask` out to have padding encoded like silence."
-            )
-        hidden_states = self.embeddings(input_values, bool_masked_pos)
-        # In low precision the stream would lose the small updates of deep layers.
-        hidden_states = hidden_states.to(torch.promote_types(hidden_states.dtype, torch.float32))
-        with nullcontext() if ops is None or torch.compiler.is_compiling() else ops.shared_buffers():
-            hidden_states = self.run_layers(hidden_states)
-        last_hidden_state = self.layernorm(hidden_states)
-        return BaseModelOutputWithPooling(
-            last_hidden_state=last_hidden_state, pooler_output=pool_tokens(last_hidden_state, self.config)
-        )
+        hidden_states, packing = pack_tokens(self.embeddings, input_values, attention_mask, bool_masked_pos)
+        kwargs["return_dict"] = True
+        if packing is None:
+            outputs = self.encode(hidden_states, **kwargs)
+        else:
+            outputs = packing.unpack_outputs(self.encode(hidden_states, packing.clip_shapes, **kwargs))
+        outputs.pooler_output = pool_tokens(outputs.last_hidden_state, self.config, outputs.patch_attention_mask)
+        return outputs
 
 
 class SsambaForAudioClassification(PatchEncoderForAudioClassification, SsambaPreTrainedModel):

@@ -1,0 +1,209 @@
+# Copyright 2026 The hf-audio-ssm authors.
+# SPDX-License-Identifier: Apache-2.0
+"""
+Clips of different lengths without padding, for any encoder of patches.
+
+A batch with an attention mask is padded at the end of its clips. The encoder reads each clip's own patches only, with
+positions for its own length, as if the clip came alone: clips of the same number of patch columns form a group, and the
+groups lie one after the other in one packed sequence. What treats tokens one by one runs on the packed sequence; what
+mixes tokens runs group by group, see [`map_clips`].
+
+Outputs are put back into the batch's grid: row r, column c of a clip is token `prefix + r * columns + c`, where `columns`
+are those of the whole batch, whatever the clip's own length. Tokens in columns after a clip's end are zeros.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from transformers.modeling_outputs import BaseModelOutputWithPooling
+
+from .configuration_patch_encoder import PatchEncoderConfig
+from .patch_tokens import PatchTokenEmbeddings, check_masked_positions
+
+
+@dataclass
+class PatchEncoderOutput(BaseModelOutputWithPooling):
+    """
+    Output of an encoder of patches.
+
+    Args:
+        patch_attention_mask (`torch.BoolTensor` of shape `(batch_size, patches)`, *optional*):
+            True for the patches that the encoder read, frequency-major; the tokens of all others are zeros. `None` where
+            it read all.
+        kwargs:
+            As in transformers' [`BaseModelOutputWithPooling`].
+    """
+
+    patch_attention_mask: torch.BoolTensor | None = None
+
+
+@dataclass(frozen=True)
+class Packing:
+    """
+    Where packed tokens belong in their batch.
+
+    Args:
+        clip_shapes (`tuple[tuple[int, int], ...]`):
+            Clips, and tokens of each, of every group in the packed sequence.
+        positions (`torch.LongTensor` of shape `(packed tokens,)`):
+            The packed tokens' places in the batch, flattened.
+        batch_shape (`tuple[int, int]`):
+            Clips, and tokens of each, of the batch.
+        num_prefix_tokens (`int`):
+            Tokens before the patches.
+    """
+
+    clip_shapes: tuple[tuple[int, int], ...]
+    positions: torch.Tensor
+    batch_shape: tuple[int, int]
+    num_prefix_tokens: int
+
+    @property
+    def patch_attention_mask(self) -> torch.Tensor:
+        """True for the patches that are packed, `(batch_size, patches)`."""
+        mask = torch.zeros(self.batch_shape, dtype=torch.bool, device=self.positions.device)
+        mask.view(-1)[self.positions] = True
+        return mask[:, self.num_prefix_tokens :]
+
+    def unpack(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        """Packed tokens `(1, packed tokens, hidden_size)` in their batch `(batch_size, tokens, hidden_size)`, else zeros."""
+        clips, tokens = self.batch_shape
+        batch = hidden_states.new_zeros(clips * tokens, hidden_states.shape[2])
+        return batch.index_copy(0, self.positions, hidden_states.flatten(0, 1)).unflatten(0, self.batch_shape)
+
+    def unpack_outputs(self, outputs: PatchEncoderOutput) -> PatchEncoderOutput:
+        """The tokens of an encoder's outputs in their batch."""
+        outputs.last_hidden_state = self.unpack(outputs.last_hidden_state)
+        if outputs.hidden_states is not None:
+            # Those that were not asked for are None.
+            outputs.hidden_states = tuple(
+                None if state is None else self.unpack(state) for state in outputs.hidden_states
+            )
+        outputs.patch_attention_mask = self.patch_attention_mask
+        return outputs
+
+
+def map_clips(
+    function: Callable[[torch.Tensor], torch.Tensor],
+    hidden_states: torch.Tensor,
+    clip_shapes: Sequence[tuple[int, int]] | None = None,
+) -> torch.Tensor:
+    """
+    Applies a function that mixes the tokens of a clip, or treats clips by themselves.
+
+    Args:
+        function (`Callable`): From `(clips, tokens, features)` to the same with any number of features.
+        hidden_states (`torch.Tensor` of shape `(batch_size, tokens, features)`):
+            A batch of clips of the same length or, with `clip_shapes`, a packed sequence `(1, packed tokens, features)`.
+        clip_shapes (`Sequence[tuple[int, int]]`, *optional*): The groups of a packed sequence, see [`Packing`].
+
+    Returns:
+        `torch.Tensor` in the layout of `hidden_states`.
+    """
+    if clip_shapes is None:
+        return function(hidden_states)
+    groups = hidden_states.split([clips * tokens for clips, tokens in clip_shapes], dim=1)
+    outputs = [
+        function(group.unflatten(1, shape).squeeze(0)).flatten(0, 1)
+        for group, shape in zip(groups, clip_shapes, strict=True)
+    ]
+    return torch.cat(outputs).unsqueeze(0)
+
+
+def group_clips(
+    input_values: torch.Tensor, attention_mask: torch.Tensor | None, config: PatchEncoderConfig
+) -> dict[int, list[int]]:
+    """
+    The clips of each number of patch columns, in ascending order.
+
+    Args:
+        input_values (`torch.Tensor` of shape `(batch_size, frames, num_mel_bins)`): The spectrograms.
+        attention_mask (`torch.Tensor` of shape `(batch_size, frames)`, *optional*): Ones, then zeros at padded frames.
+        config (`PatchEncoderConfig`): The encoder's configuration.
+
+    Returns:
+        `dict[int, list[int]]`: the clips' indices, by columns; without a mask, all clips have the batch's.
+
+    Raises:
+        `ValueError`: for a mask of another shape or with anything but ones and then zeros, and for a clip that is shorter
+        than a patch.
+    """
+    if attention_mask is None:
+        return {config.patch_grid(input_values.shape[1])[1]: list(range(input_values.shape[0]))}
+    if attention_mask.shape != input_values.shape[:2]:
+        raise ValueError(
+            f"`attention_mask` must have the shape (batch_size, frames) = {tuple(input_values.shape[:2])}, got "
+            f"{tuple(attention_mask.shape)}."
+        )
+    frames = (attention_mask != 0).sum(dim=1)
+    expected = torch.arange(input_values.shape[1], device=attention_mask.device) < frames[:, None]
+    is_right = (attention_mask == expected.to(attention_mask.dtype)).all(dim=1)
+    frames, is_right = torch.stack((frames, is_right.to(frames.dtype))).tolist()
+    for clip in range(len(frames)):
+        if not is_right[clip]:
+            raise ValueError(
+                f"`attention_mask` must hold ones for a clip's frames and zeros for the padding after them; "
+                f"attention_mask[{clip}] has other values, or padding before frames."
+            )
+        if frames[clip] < config.patch_shape[1]:
+            raise ValueError(
+                f"`attention_mask` must leave each clip at least {config.patch_shape[1]} frames, the length of one patch; "
+                f"attention_mask[{clip}] leaves {frames[clip]}."
+            )
+    groups = {}
+    for clip in sorted(range(len(frames)), key=frames.__getitem__):
+        groups.setdefault(config.patch_grid(frames[clip])[1], []).append(clip)
+    return groups
+
+
+def pack_tokens(
+    embeddings: PatchTokenEmbeddings,
+    input_values: torch.Tensor,
+    attention_mask: torch.Tensor | None = None,
+    bool_masked_pos: torch.Tensor | None = None,
+) -> tuple[torch.Tensor, Packing | None]:
+    """
+    Embeds the patches of each clip's own frames.
+
+    Args:
+        embeddings ([`PatchTokenEmbeddings`]): Embeds clips of the same length.
+        input_values, attention_mask, bool_masked_pos: As in an encoder's `forward`.
+
+    Returns:
+        `tuple[torch.Tensor, Packing | None]`: the tokens `(batch_size, tokens, hidden_size)` and `None` where nothing is
+        padded, else packed tokens `(1, packed tokens, hidden_size)` and where they belong.
+
+    Raises:
+        `ValueError`: see [`group_clips`].
+    """
+    config = embeddings.config
+    if attention_mask is None:
+        return embeddings(input_values, bool_masked_pos), None
+    groups = group_clips(input_values, attention_mask, config)
+    batch_size, num_frames = input_values.shape[:2]
+    grid = config.patch_grid(num_frames)
+    if all(columns == grid[1] for columns in groups):
+        return embeddings(input_values, bool_masked_pos), None
+    batch_shape = (batch_size, config.num_prefix_tokens + grid[0] * grid[1])
+    check_masked_positions(bool_masked_pos, (batch_size, grid[0] * grid[1]))
+
+    positions = torch.arange(batch_shape[0] * batch_shape[1], device=input_values.device).view(batch_shape)
+    prefix, patches = positions.tensor_split((config.num_prefix_tokens,), dim=1)
+    tokens, packed_positions, clip_shapes = [], [], []
+    for columns, clips in groups.items():
+        frames = (columns - 1) * config.time_stride + config.patch_shape[1]
+        mask = None if bool_masked_pos is None else cut_columns(bool_masked_pos[clips], grid, columns)
+        group = embeddings(input_values[clips, :frames], mask)
+        tokens.append(group.flatten(0, 1))
+        packed_positions.append(
+            torch.cat((prefix[clips], cut_columns(patches[clips], grid, columns)), dim=1).flatten()
+        )
+        clip_shapes.append(tuple(group.shape[:2]))
+    packing = Packing(tuple(clip_shapes), torch.cat(packed_positions), batch_shape, config.num_prefix_tokens)
+    return torch.cat(tokens).unsqueeze(0), packing
+
+
+def cut_columns(patches: torch.Tensor, grid: tuple[int, int], columns: int) -> torch.Tensor:
+    """The first `columns` columns of values `(batch_size, patches)` on a grid (rows, columns), frequency-major."""
+    return patches.unflatten(1, grid)[:, :, :columns].flatten(1)
