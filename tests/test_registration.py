@@ -30,10 +30,13 @@ names = [
     for auto in (
         transformers.AutoModel,
         transformers.AutoModelForAudioClassification,
+        transformers.AutoModelForAudioFrameClassification,
         transformers.AutoModelForPreTraining,
     )
 ]
-assert names == ["SsambaModel", "SsambaForAudioClassification", "SsambaForPreTraining"], names
+assert names == [
+    "SsambaModel", "SsambaForAudioClassification", "SsambaForAudioFrameClassification", "SsambaForPreTraining"
+], names
 extractor = transformers.models.auto.feature_extraction_auto.FEATURE_EXTRACTOR_MAPPING[type(config)]
 assert extractor.__name__ == "SsambaFeatureExtractor", extractor
 """

@@ -21,6 +21,7 @@ _MODULES = {
     "SsambaConfig": ".models.ssamba.configuration_ssamba",
     "SsambaFeatureExtractor": ".models.ssamba.feature_extraction_ssamba",
     "SsambaForAudioClassification": ".models.ssamba.modeling_ssamba",
+    "SsambaForAudioFrameClassification": ".models.ssamba.modeling_ssamba",
     "SsambaForPreTraining": ".models.ssamba.modeling_ssamba",
     "SsambaModel": ".models.ssamba.modeling_ssamba",
     "SsambaPreTrainedModel": ".models.ssamba.modeling_ssamba",
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from .models.ssamba.feature_extraction_ssamba import SsambaFeatureExtractor
     from .models.ssamba.modeling_ssamba import (
         SsambaForAudioClassification,
+        SsambaForAudioFrameClassification,
         SsambaForPreTraining,
         SsambaModel,
         SsambaPreTrainedModel,

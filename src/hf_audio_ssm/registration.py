@@ -23,6 +23,7 @@ _AUTO_MODULES = {
     "AutoFeatureExtractor": "feature_extraction_auto",
     "AutoModel": "modeling_auto",
     "AutoModelForAudioClassification": "modeling_auto",
+    "AutoModelForAudioFrameClassification": "modeling_auto",
     "AutoModelForPreTraining": "modeling_auto",
 }
 

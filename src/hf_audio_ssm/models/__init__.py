@@ -14,6 +14,7 @@ AUTO_CLASSES = {
         "AutoFeatureExtractor": "ssamba.feature_extraction_ssamba.SsambaFeatureExtractor",
         "AutoModel": "ssamba.modeling_ssamba.SsambaModel",
         "AutoModelForAudioClassification": "ssamba.modeling_ssamba.SsambaForAudioClassification",
+        "AutoModelForAudioFrameClassification": "ssamba.modeling_ssamba.SsambaForAudioFrameClassification",
         "AutoModelForPreTraining": "ssamba.modeling_ssamba.SsambaForPreTraining",
     },
 }

@@ -51,6 +51,8 @@ class PatchEncoderConfig(SavesCode, PreTrainedConfig):
             The classification head: `"linear"` on the pooled output, `"layer_weighted"` on the mean tokens of all layers
             (of all pairs, where layers are paired), `"attentive"` on the patch tokens, or `"prototypical"` on how similar
             each patch is to prototypes of each class.
+        frames_per_label (`int`, *optional*, defaults to 100):
+            Frames of a time step in frame classification; the default labels each second.
         num_prototypes (`int`, *optional*, defaults to 20):
             Prototypes of each class.
         focal_similarity (`str`, *optional*, defaults to `"cls"`):
@@ -69,8 +71,8 @@ class PatchEncoderConfig(SavesCode, PreTrainedConfig):
 
     # Tokens before the patches: [CLS], and what an encoder adds.
     num_prefix_tokens = 1
-    # As large as all patches times all prototypes: the Trainer must not collect them.
-    keys_to_ignore_at_inference = ["similarity_maps"]
+    # Not scores: the Trainer must not collect them. Similarity maps are as large as all patches times all prototypes.
+    keys_to_ignore_at_inference = ["similarity_maps", "timestamps", "step_attention_mask"]
 
     hidden_dropout_prob: float | int = 0.0
     patch_size: int | list[int] | tuple[int, int] = 16
@@ -85,6 +87,7 @@ class PatchEncoderConfig(SavesCode, PreTrainedConfig):
     mask_cluster_sizes: list[int] | tuple[int, ...] | None = (3, 4, 5)
     generative_loss_weight: float | int = 10.0
     classifier_type: str = "linear"
+    frames_per_label: int = 100
     num_prototypes: int = 20
     focal_similarity: str = "cls"
     prototype_topk: int = 1
@@ -128,6 +131,10 @@ class PatchEncoderConfig(SavesCode, PreTrainedConfig):
             (num_frames - patch_time) // self.time_stride + 1,
         )
 
+    def num_label_steps(self, num_columns: int) -> int:
+        """Time steps of frame classification: as far as the centre of the last of `num_columns` columns of patches."""
+        return int(((num_columns - 1) * self.time_stride + self.patch_shape[1] / 2) // self.frames_per_label) + 1
+
     def refuse(self, field: str, allowed: str) -> None:
         """Raises the `ValueError` for a field whose value is not allowed."""
         raise ValueError(f"`{field}` must be {allowed}, got {getattr(self, field)!r}.")
@@ -141,7 +148,7 @@ class PatchEncoderConfig(SavesCode, PreTrainedConfig):
     def validate_architecture(self):
         """Cross-field checks, run when the configuration is made or loaded."""
         self.check_positive("frequency_stride", "time_stride", "max_length", "num_mel_bins", "num_masked_patches")
-        self.check_positive("num_prototypes", "prototype_topk")
+        self.check_positive("num_prototypes", "prototype_topk", "frames_per_label")
         if not 0 <= self.hidden_dropout_prob < 1:
             self.refuse("hidden_dropout_prob", "at least 0 and below 1")
         for field in ("generative_loss_weight", "initializer_range", "orthogonality_loss_weight"):

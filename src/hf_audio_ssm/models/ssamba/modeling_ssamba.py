@@ -26,6 +26,7 @@ from transformers.utils.generic import can_return_tuple, merge_with_config_defau
 from transformers.utils.output_capturing import capture_outputs
 
 from ..patch_encoder.audio_classification import PatchEncoderForAudioClassification
+from ..patch_encoder.audio_frame_classification import PatchEncoderForAudioFrameClassification
 from ..patch_encoder.classification_heads import LinearHead, PrototypicalHead
 from ..patch_encoder.masked_patch_modeling import PatchEncoderForPreTraining
 from ..patch_encoder.packing import PatchEncoderOutput, map_clips, pack_tokens
@@ -425,6 +426,17 @@ class SsambaForAudioClassification(PatchEncoderForAudioClassification, SsambaPre
     encoder_class = SsambaModel
 
 
+class SsambaForAudioFrameClassification(PatchEncoderForAudioFrameClassification, SsambaPreTrainedModel):
+    """
+    SSAMBA with a classification head (layer norm and linear) on the mean patch token of each time step.
+
+    Args:
+        config (`SsambaConfig`): The configuration; `num_labels`, `problem_type` and `frames_per_label` shape the head.
+    """
+
+    encoder_class = SsambaModel
+
+
 class SsambaForPreTraining(PatchEncoderForPreTraining, SsambaPreTrainedModel):
     """
     SSAMBA with the heads of masked spectrogram patch modelling.
@@ -439,6 +451,7 @@ class SsambaForPreTraining(PatchEncoderForPreTraining, SsambaPreTrainedModel):
 
 __all__ = [
     "SsambaForAudioClassification",
+    "SsambaForAudioFrameClassification",
     "SsambaForPreTraining",
     "SsambaModel",
     "SsambaPreTrainedModel",
