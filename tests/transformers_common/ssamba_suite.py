@@ -13,6 +13,7 @@ from hf_audio_ssm import (
     SsambaConfig,
     SsambaFeatureExtractor,
     SsambaForAudioClassification,
+    SsambaForAudioFrameClassification,
     SsambaForPreTraining,
     SsambaModel,
 )
@@ -56,7 +57,12 @@ class SsambaModelTester:
 
 
 class SsambaModelTests(ModelTesterMixin):
-    all_model_classes = (SsambaModel, SsambaForAudioClassification, SsambaForPreTraining)
+    all_model_classes = (
+        SsambaModel,
+        SsambaForAudioClassification,
+        SsambaForAudioFrameClassification,
+        SsambaForPreTraining,
+    )
     test_resize_embeddings = False
     has_attentions = False
     paired_layers: bool
@@ -78,6 +84,8 @@ class SsambaModelTests(ModelTesterMixin):
             mask = torch.zeros(inputs["input_values"].shape[0], 24, dtype=torch.bool, device=torch_device)
             mask[:, 1:10] = True
             inputs["bool_masked_pos"] = mask
+        if model_class is SsambaForAudioFrameClassification and return_labels:
+            inputs["labels"] = torch.zeros(inputs["input_values"].shape[0], 1, dtype=torch.long, device=torch_device)
         return inputs
 
     def test_config(self):
