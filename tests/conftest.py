@@ -1,13 +1,25 @@
 # Copyright 2026 The hf-audio-ssm authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Lets tests in any folder import what lies beside this file (by being here), and the scripts that they test."""
+"""
+Lets tests in any folder import what lies beside this file (by being here), and the scripts that they test. Whatever a test
+asks of the Hub, a stand-in on this machine answers.
+"""
 
+import os
+import shutil
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
+from hub_server import TOKEN, HubServer
 from tones import write_tone
 
+
+HUB = HubServer()
+_HOME = tempfile.TemporaryDirectory(prefix="hf_home_")
+# huggingface_hub reads these when it is imported.
+os.environ |= {"HF_ENDPOINT": HUB.address, "HF_HOME": _HOME.name, "HF_HUB_DISABLE_XET": "1", "HF_HUB_OFFLINE": "0"}
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "examples"))
 
@@ -23,3 +35,12 @@ def tones(tmp_path):
                 tmp_path / "data" / label / f"{index}.{suffix}", hertz, 0.3 + 0.05 * index, rate, channels, index
             )
     return tmp_path / "data"
+
+
+@pytest.fixture
+def hub(monkeypatch) -> HubServer:
+    """The stand-in of the Hub, empty, as is the client's cache; the user is ada, who may write under ada/ and org/."""
+    HUB.reset()
+    shutil.rmtree(Path(_HOME.name) / "hub", ignore_errors=True)
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    return HUB

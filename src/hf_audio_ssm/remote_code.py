@@ -56,6 +56,21 @@ def flat_code(model_type: str) -> dict[str, str]:
     return files
 
 
+def _code_of(saved: Any) -> tuple[dict[str, str], dict[str, str]]:
+    """The code of a configuration or feature extractor, and the Auto classes' places; both empty if it is not ours."""
+    if not is_packaged(type(saved)):
+        return {}, {}
+    if hasattr(saved, "model_type"):
+        return flat_code(saved.model_type), AUTO_CLASSES[saved.model_type]
+    path = f"{type(saved).__module__.removeprefix(f'{__package__}.models.')}.{type(saved).__name__}"
+    return _flat_modules(path.rpartition(".")[0]), {"AutoFeatureExtractor": path}
+
+
+def code_files(saved: Any) -> set[str]:
+    """The names of the files that [`attach`] writes."""
+    return set(_code_of(saved)[0])
+
+
 def attach(saved: Any, save_directory: str | os.PathLike) -> None:
     """
     Writes the code of a configuration (all that its model type needs) or of a feature extractor into the folder where it
@@ -65,13 +80,9 @@ def attach(saved: Any, save_directory: str | os.PathLike) -> None:
         saved (`PreTrainedConfig` or `FeatureExtractionMixin`): What is saved.
         save_directory (`str`): The folder, made if it does not exist.
     """
-    if not is_packaged(type(saved)) or Path(save_directory).is_file():
+    files, auto_classes = _code_of(saved)
+    if not files or Path(save_directory).is_file():
         return
-    if hasattr(saved, "model_type"):
-        files, auto_classes = flat_code(saved.model_type), AUTO_CLASSES[saved.model_type]
-    else:
-        path = f"{type(saved).__module__.removeprefix(f'{__package__}.models.')}.{type(saved).__name__}"
-        files, auto_classes = _flat_modules(path.rpartition(".")[0]), {"AutoFeatureExtractor": path}
     saved.auto_map = {auto: ".".join(path.split(".")[1:]) for auto, path in auto_classes.items()}
     Path(save_directory).mkdir(parents=True, exist_ok=True)
     for name, text in files.items():

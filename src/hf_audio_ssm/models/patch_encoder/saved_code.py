@@ -30,5 +30,11 @@ class SavesCode(CodeIsSaved):
             remote_code.attach(self, save_directory)
         return super().save_pretrained(save_directory, **kwargs)
 
+    def _get_files_timestamps(self, working_dir: str | os.PathLike) -> dict[str, float]:
+        """What lay in the folder before saving, and is not pushed unless it changes; the code was written just now."""
+        written = set() if remote_code is None else remote_code.code_files(self)
+        timestamps = super()._get_files_timestamps(working_dir)
+        return {name: time for name, time in timestamps.items() if name not in written}
+
 
 __all__ = ["CodeIsSaved", "SavesCode"]
