@@ -22,23 +22,23 @@ def test_import_is_light():
 
 
 CHECK = """
-config = transformers.AutoConfig.for_model(
-    "ssamba", hidden_size=16, num_hidden_layers=2, max_length=32, num_mel_bins=32
-)
-names = [
-    type(auto.from_config(config)).__name__
-    for auto in (
-        transformers.AutoModel,
-        transformers.AutoModelForAudioClassification,
-        transformers.AutoModelForAudioFrameClassification,
-        transformers.AutoModelForPreTraining,
+for model_type, name in (("ssamba", "Ssamba"), ("ssast", "Ssast")):
+    config = transformers.AutoConfig.for_model(
+        model_type, hidden_size=16, num_hidden_layers=2, max_length=32, num_mel_bins=32
     )
-]
-assert names == [
-    "SsambaModel", "SsambaForAudioClassification", "SsambaForAudioFrameClassification", "SsambaForPreTraining"
-], names
-extractor = transformers.models.auto.feature_extraction_auto.FEATURE_EXTRACTOR_MAPPING[type(config)]
-assert extractor.__name__ == "SsambaFeatureExtractor", extractor
+    names = [
+        type(auto.from_config(config)).__name__
+        for auto in (
+            transformers.AutoModel,
+            transformers.AutoModelForAudioClassification,
+            transformers.AutoModelForAudioFrameClassification,
+            transformers.AutoModelForPreTraining,
+        )
+    ]
+    heads = ["Model", "ForAudioClassification", "ForAudioFrameClassification", "ForPreTraining"]
+    assert names == [name + head for head in heads], names
+    extractor = transformers.models.auto.feature_extraction_auto.FEATURE_EXTRACTOR_MAPPING[type(config)]
+    assert extractor.__name__ == "SsambaFeatureExtractor", extractor
 """
 
 
@@ -49,6 +49,11 @@ assert extractor.__name__ == "SsambaFeatureExtractor", extractor
         "from transformers import AutoModel, AutoFeatureExtractor; import transformers, hf_audio_ssm",
         "import hf_audio_ssm; from hf_audio_ssm import SsambaModel; import transformers",
         "import hf_audio_ssm.models.ssamba.modeling_ssamba; import transformers",
+        "import hf_audio_ssm; from transformers.modeling_layers import GradientCheckpointingLayer; import transformers",
+        "import hf_audio_ssm; from transformers import ASTModel; import transformers",
+        "import hf_audio_ssm; from transformers import Trainer; import transformers",
+        "import hf_audio_ssm.models.ssast.configuration_ssast; import transformers",
+        "import hf_audio_ssm.models.ssast.modeling_ssast; import transformers",
         "import hf_audio_ssm.models.ssamba.feature_extraction_ssamba; import transformers",
     ],
 )

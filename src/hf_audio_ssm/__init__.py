@@ -25,6 +25,12 @@ _MODULES = {
     "SsambaForPreTraining": ".models.ssamba.modeling_ssamba",
     "SsambaModel": ".models.ssamba.modeling_ssamba",
     "SsambaPreTrainedModel": ".models.ssamba.modeling_ssamba",
+    "SsastConfig": ".models.ssast.configuration_ssast",
+    "SsastForAudioClassification": ".models.ssast.modeling_ssast",
+    "SsastForAudioFrameClassification": ".models.ssast.modeling_ssast",
+    "SsastForPreTraining": ".models.ssast.modeling_ssast",
+    "SsastModel": ".models.ssast.modeling_ssast",
+    "SsastPreTrainedModel": ".models.ssast.modeling_ssast",
 }
 
 __all__ = sorted([*_MODULES, "ops"])
@@ -40,6 +46,14 @@ if TYPE_CHECKING:
         SsambaForPreTraining,
         SsambaModel,
         SsambaPreTrainedModel,
+    )
+    from .models.ssast.configuration_ssast import SsastConfig
+    from .models.ssast.modeling_ssast import (
+        SsastForAudioClassification,
+        SsastForAudioFrameClassification,
+        SsastForPreTraining,
+        SsastModel,
+        SsastPreTrainedModel,
     )
 
 

@@ -3,14 +3,15 @@
 """
 Registers the models with the Auto classes of transformers.
 
-Registering needs the classes themselves, and so torch. To keep `import hf_audio_ssm` light, each Auto module of
-transformers that is not loaded yet is watched for, and registered with at the moment it loads (or, where our module
-itself is what loads it, at the moment our module is ready).
+Registering needs the classes themselves, and so torch. To keep `import hf_audio_ssm` light, Auto modules of transformers
+that are not loaded yet are watched for. They are registered with when the outermost import that loads them is complete:
+before that, modules that ours need may be half loaded.
 """
 
 import importlib.abc
 import importlib.machinery
 import sys
+import threading
 from collections.abc import Sequence
 from types import ModuleType
 from typing import NamedTuple
@@ -38,45 +39,41 @@ class _Registration(NamedTuple):
     def auto_module(self) -> str:
         return f"transformers.models.auto.{_AUTO_MODULES[self.auto_class]}"
 
-    @property
-    def own_module(self) -> str:
-        return f"{__package__}.models.{AUTO_CLASSES[self.model_type][self.auto_class].rpartition('.')[0]}"
-
     def load_own_class(self) -> type:
-        name = AUTO_CLASSES[self.model_type][self.auto_class].rpartition(".")[2]
-        return getattr(importlib.import_module(self.own_module), name)
+        module, _, name = AUTO_CLASSES[self.model_type][self.auto_class].rpartition(".")
+        return getattr(importlib.import_module(f"{__package__}.models.{module}"), name)
 
     def register(self) -> None:
         key = self.model_type
         if self.auto_class != "AutoConfig":
             key = _Registration("AutoConfig", self.model_type).load_own_class()
-        getattr(sys.modules[self.auto_module], self.auto_class).register(key, self.load_own_class(), exist_ok=True)
+        auto_class = getattr(importlib.import_module(self.auto_module), self.auto_class)
+        auto_class.register(key, self.load_own_class(), exist_ok=True)
 
 
-_REGISTRATIONS = [
+_pending = {
     _Registration(auto_class, model_type) for model_type, classes in AUTO_CLASSES.items() for auto_class in classes
-]
-_WATCHED = {name for registration in _REGISTRATIONS for name in (registration.auto_module, registration.own_module)}
+}
+_imports = threading.local()
 
 
-def _is_loading(name: str) -> bool:
-    return name in sys.modules and getattr(sys.modules[name].__spec__, "_initializing", False)
-
-
-def _register_loaded(just_loaded: str | None = None) -> None:
-    """Registers with the Auto modules that are loaded, except where one side is still loading: it calls back later."""
-    for registration in _REGISTRATIONS:
-        sides = (registration.auto_module, registration.own_module)
-        if just_loaded in (None, *sides) and registration.auto_module in sys.modules:
-            if not any(_is_loading(name) for name in sides if name != just_loaded):
-                registration.register()
+def _register_pending() -> None:
+    """Registers with the Auto modules that are loaded."""
+    for registration in [*_pending]:
+        if registration.auto_module in sys.modules:
+            registration.register()
+            # Loading our class ended in here too, and may have done the same.
+            _pending.discard(registration)
 
 
 class _RegisteringLoader(importlib.abc.Loader):
-    """Loads a module as its own loader does, then registers what has become possible."""
+    """Loads a module as its own loader does; after the outermost one, registers what has become possible."""
 
     def __init__(self, loader: importlib.abc.Loader):
         self.loader = loader
+
+    def __getattr__(self, name: str):
+        return getattr(self.loader, name)
 
     def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType | None:
         return self.loader.create_module(spec)
@@ -84,17 +81,22 @@ class _RegisteringLoader(importlib.abc.Loader):
     def exec_module(self, module: ModuleType) -> None:
         # The module keeps its own loader, as whoever inspects it expects.
         module.__loader__ = module.__spec__.loader = self.loader
-        self.loader.exec_module(module)
-        _register_loaded(module.__name__)
+        _imports.depth = getattr(_imports, "depth", 0) + 1
+        try:
+            self.loader.exec_module(module)
+        finally:
+            _imports.depth -= 1
+        if _imports.depth == 0:
+            _register_pending()
 
 
 class _RegisteringFinder(importlib.abc.MetaPathFinder):
-    """Finds the watched modules as usual, and wraps their loaders."""
+    """Finds the modules of transformers, and our models, as usual, and wraps their loaders."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> importlib.machinery.ModuleSpec | None:
-        if fullname not in _WATCHED:
+        if not _pending or not fullname.startswith(("transformers.", f"{__package__}.models.")):
             return None
         spec = importlib.machinery.PathFinder.find_spec(fullname, path, target)
         if spec is not None and spec.loader is not None:
@@ -106,4 +108,4 @@ def register_with_auto_classes() -> None:
     """Registers with the Auto modules that are loaded, and with the others when they load."""
     if not any(isinstance(finder, _RegisteringFinder) for finder in sys.meta_path):
         sys.meta_path.insert(0, _RegisteringFinder())
-    _register_loaded()
+    _register_pending()

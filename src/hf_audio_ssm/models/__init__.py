@@ -17,4 +17,12 @@ AUTO_CLASSES = {
         "AutoModelForAudioFrameClassification": "ssamba.modeling_ssamba.SsambaForAudioFrameClassification",
         "AutoModelForPreTraining": "ssamba.modeling_ssamba.SsambaForPreTraining",
     },
+    "ssast": {
+        "AutoConfig": "ssast.configuration_ssast.SsastConfig",
+        "AutoFeatureExtractor": "ssamba.feature_extraction_ssamba.SsambaFeatureExtractor",
+        "AutoModel": "ssast.modeling_ssast.SsastModel",
+        "AutoModelForAudioClassification": "ssast.modeling_ssast.SsastForAudioClassification",
+        "AutoModelForAudioFrameClassification": "ssast.modeling_ssast.SsastForAudioFrameClassification",
+        "AutoModelForPreTraining": "ssast.modeling_ssast.SsastForPreTraining",
+    },
 }

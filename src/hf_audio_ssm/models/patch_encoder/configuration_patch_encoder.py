@@ -5,6 +5,7 @@
 import math
 
 from huggingface_hub.dataclasses import strict
+from transformers.activations import ACT2FN
 from transformers.configuration_utils import PreTrainedConfig
 
 from .saved_code import SavesCode
@@ -18,6 +19,7 @@ FOCAL_SIMILARITIES = ("none", "cls", "mean")
 class PatchEncoderConfig(SavesCode, PreTrainedConfig):
     r"""
     Base of the configurations of encoders of spectrogram patches: patches, positions, pooling and pretraining.
+    Subclasses declare `hidden_size`, `num_hidden_layers`, `hidden_act` and `layer_norm_eps`, which are checked here.
 
     Args:
         hidden_dropout_prob (`float`, *optional*, defaults to 0.0):
@@ -104,6 +106,21 @@ class PatchEncoderConfig(SavesCode, PreTrainedConfig):
             self.position_grid = list(self.patch_grid())
         super().__post_init__(**kwargs)
 
+    @classmethod
+    def tiny(cls, **kwargs) -> "PatchEncoderConfig":
+        """The published tiny model: 192 wide; keyword arguments override any field."""
+        return cls(**{"hidden_size": 192, **kwargs})
+
+    @classmethod
+    def small(cls, **kwargs) -> "PatchEncoderConfig":
+        """The published small model: 384 wide; keyword arguments override any field."""
+        return cls(**{"hidden_size": 384, **kwargs})
+
+    @classmethod
+    def base(cls, **kwargs) -> "PatchEncoderConfig":
+        """The published base model: 768 wide; keyword arguments override any field."""
+        return cls(**{"hidden_size": 768, **kwargs})
+
     @property
     def patch_shape(self) -> tuple[int, int]:
         """Patch size as (mel bins, frames)."""
@@ -147,8 +164,13 @@ class PatchEncoderConfig(SavesCode, PreTrainedConfig):
 
     def validate_architecture(self):
         """Cross-field checks, run when the configuration is made or loaded."""
-        self.check_positive("frequency_stride", "time_stride", "max_length", "num_mel_bins", "num_masked_patches")
+        self.check_positive("hidden_size", "num_hidden_layers", "num_mel_bins", "max_length")
+        self.check_positive("frequency_stride", "time_stride", "num_masked_patches")
         self.check_positive("num_prototypes", "prototype_topk", "frames_per_label")
+        if self.hidden_act not in ACT2FN:
+            self.refuse("hidden_act", f"one of {', '.join(sorted(ACT2FN))}")
+        if not 0 < self.layer_norm_eps < math.inf:
+            self.refuse("layer_norm_eps", "a positive number")
         if not 0 <= self.hidden_dropout_prob < 1:
             self.refuse("hidden_dropout_prob", "at least 0 and below 1")
         for field in ("generative_loss_weight", "initializer_range", "orthogonality_loss_weight"):

@@ -60,11 +60,11 @@ class Packing:
     num_prefix_tokens: int
 
     @property
-    def patch_attention_mask(self) -> torch.Tensor:
-        """True for the patches that are packed, `(batch_size, patches)`."""
+    def attention_mask(self) -> torch.Tensor:
+        """True for the tokens that are packed, `(batch_size, tokens)`."""
         mask = torch.zeros(self.batch_shape, dtype=torch.bool, device=self.positions.device)
         mask.view(-1)[self.positions] = True
-        return mask[:, self.num_prefix_tokens :]
+        return mask
 
     def unpack(self, hidden_states: torch.Tensor) -> torch.Tensor:
         """Packed tokens `(1, packed tokens, hidden_size)` in their batch `(batch_size, tokens, hidden_size)`, else zeros."""
@@ -73,14 +73,24 @@ class Packing:
         return batch.index_copy(0, self.positions, hidden_states.flatten(0, 1)).unflatten(0, self.batch_shape)
 
     def unpack_outputs(self, outputs: PatchEncoderOutput) -> PatchEncoderOutput:
-        """The tokens of an encoder's outputs in their batch."""
-        outputs.last_hidden_state = self.unpack(outputs.last_hidden_state)
+        """The packed tokens of an encoder's outputs in their batch."""
+        return self._map_outputs(self.unpack, outputs)
+
+    def blank_outputs(self, outputs: PatchEncoderOutput) -> PatchEncoderOutput:
+        """The outputs of an encoder that ran on the batch, with zeros for the tokens that clips do not have."""
+        mask = self.attention_mask[..., None]
+        return self._map_outputs(lambda hidden_states: hidden_states.masked_fill(~mask, 0), outputs)
+
+    def _map_outputs(
+        self, function: Callable[[torch.Tensor], torch.Tensor], outputs: PatchEncoderOutput
+    ) -> PatchEncoderOutput:
+        outputs.last_hidden_state = function(outputs.last_hidden_state)
         if outputs.hidden_states is not None:
             # Those that were not asked for are None.
             outputs.hidden_states = tuple(
-                None if state is None else self.unpack(state) for state in outputs.hidden_states
+                None if state is None else function(state) for state in outputs.hidden_states
             )
-        outputs.patch_attention_mask = self.patch_attention_mask
+        outputs.patch_attention_mask = self.attention_mask[:, self.num_prefix_tokens :]
         return outputs
 
 

@@ -5,7 +5,6 @@
 import math
 
 from huggingface_hub.dataclasses import strict
-from transformers.activations import ACT2FN
 
 from ..patch_encoder.configuration_patch_encoder import PatchEncoderConfig
 
@@ -85,21 +84,6 @@ class SsambaConfig(PatchEncoderConfig):
     drop_path_rate: float | int = 0.1
     paired_layers: bool = True
 
-    @classmethod
-    def tiny(cls, **kwargs) -> "SsambaConfig":
-        """The published tiny model: 192 wide, 24 layers; keyword arguments override any field."""
-        return cls(**{"hidden_size": 192, **kwargs})
-
-    @classmethod
-    def small(cls, **kwargs) -> "SsambaConfig":
-        """The published small model: 384 wide, 24 layers; keyword arguments override any field."""
-        return cls(**{"hidden_size": 384, **kwargs})
-
-    @classmethod
-    def base(cls, **kwargs) -> "SsambaConfig":
-        """The published base model: 768 wide, 24 layers; keyword arguments override any field."""
-        return cls(**{"hidden_size": 768, **kwargs})
-
     def __post_init__(self, **kwargs):
         if self.time_step_rank == "auto":
             self.time_step_rank = math.ceil(self.hidden_size / 16)
@@ -116,18 +100,16 @@ class SsambaConfig(PatchEncoderConfig):
 
     def validate_architecture(self):
         """Cross-field checks, run when the configuration is made or loaded."""
-        self.check_positive("hidden_size", "num_hidden_layers", "state_size", "conv_kernel", "expand")
+        self.check_positive("state_size", "conv_kernel", "expand")
         if isinstance(self.time_step_rank, str) or self.time_step_rank < 1:
             self.refuse("time_step_rank", '"auto" or a positive integer')
-        for field in ("time_step_min", "time_step_max", "time_step_floor", "layer_norm_eps"):
+        for field in ("time_step_min", "time_step_max", "time_step_floor"):
             if not 0 < getattr(self, field) < math.inf:
                 self.refuse(field, "a positive number")
         if self.time_step_min > self.time_step_max:
             self.refuse("time_step_min", f"at most `time_step_max` ({self.time_step_max})")
         if not 0 <= self.drop_path_rate < 1:
             self.refuse("drop_path_rate", "at least 0 and below 1")
-        if self.hidden_act not in ACT2FN:
-            self.refuse("hidden_act", f"one of {', '.join(sorted(ACT2FN))}")
         if self.paired_layers and self.num_hidden_layers % 2:
             self.refuse("num_hidden_layers", "even where `paired_layers` is true")
         super().validate_architecture()

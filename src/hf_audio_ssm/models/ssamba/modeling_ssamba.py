@@ -20,18 +20,13 @@ from transformers.activations import ACT2FN
 from transformers.integrations.accelerate import force_accelerate_hooks
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_utils import PreTrainedModel
-from transformers.processing_utils import Unpack
-from transformers.utils import TransformersKwargs
-from transformers.utils.generic import can_return_tuple, merge_with_config_defaults
 from transformers.utils.output_capturing import capture_outputs
 
 from ..patch_encoder.audio_classification import PatchEncoderForAudioClassification
 from ..patch_encoder.audio_frame_classification import PatchEncoderForAudioFrameClassification
-from ..patch_encoder.classification_heads import LinearHead, PrototypicalHead
 from ..patch_encoder.masked_patch_modeling import PatchEncoderForPreTraining
-from ..patch_encoder.packing import PatchEncoderOutput, map_clips, pack_tokens
-from ..patch_encoder.patch_tokens import PatchEmbeddings, PatchTokenEmbeddings, pool_tokens
-from ..patch_encoder.saved_code import CodeIsSaved
+from ..patch_encoder.modeling_patch_encoder import PatchEncoderModel, PatchEncoderPreTrainedModel
+from ..patch_encoder.packing import PatchEncoderOutput, map_clips
 from .configuration_ssamba import SsambaConfig
 
 
@@ -269,37 +264,23 @@ class SsambaLayer(GradientCheckpointingLayer):
         return torch.add(residual, output, alpha=self.output_scale)
 
 
-class SsambaPreTrainedModel(CodeIsSaved, PreTrainedModel):
+class SsambaPreTrainedModel(PatchEncoderPreTrainedModel, PreTrainedModel):
     """Weight initialisation, loading and saving of SSAMBA models."""
 
     config: SsambaConfig
     base_model_prefix = "ssamba"
-    main_input_name = "input_values"
-    input_modalities = ("audio",)
     supports_gradient_checkpointing = True
     _no_split_modules = ["PatchTokenEmbeddings", "SsambaLayer"]
     _can_record_outputs = {"hidden_states": SsambaLayer}
     _keep_in_fp32_modules_strict = ["A_log", "D"]
     _supports_context_parallel = False
     _can_compile_fullgraph = True
-    _input_embed_layer = "patch_embeddings"
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module):
-        """Initialises as the original does: PyTorch's defaults, but for the parameters that it names itself."""
-        if isinstance(module, (nn.Linear, nn.Conv1d, nn.Conv2d)):
-            bound = 1 / math.sqrt(module.weight[0].numel())
-            scale = getattr(module, "init_scale", 1)
-            init.uniform_(module.weight, -bound * scale, bound * scale)
-            if isinstance(module, nn.Linear) and module.bias is not None:
-                init.zeros_(module.bias)
-            elif module.bias is not None:
-                init.uniform_(module.bias, -bound, bound)
-        else:
-            super()._init_weights(module)
-
-        if isinstance(module, (PatchTokenEmbeddings, LinearHead, PrototypicalHead)):
-            module.initialize()
+        super()._init_weights(module)
+        if hasattr(module, "init_scale"):
+            init.copy_(module.weight, module.weight * module.init_scale)
         elif isinstance(module, SsambaSelectiveSSM):
             states = torch.arange(1, self.config.state_size + 1, dtype=torch.float32)
             init.copy_(module.A_log, states.log().expand_as(module.A_log).to(module.A_log.device))
@@ -313,9 +294,10 @@ class SsambaPreTrainedModel(CodeIsSaved, PreTrainedModel):
             init.copy_(module.dt_proj.bias, time_step + torch.log(-torch.expm1(-time_step)))
 
 
-class SsambaModel(SsambaPreTrainedModel):
+class SsambaModel(PatchEncoderModel, SsambaPreTrainedModel):
     """
-    The bare SSAMBA encoder.
+    The bare SSAMBA encoder. Its `hidden_states` are the residual stream, divided by 2 to the number of pairs passed; every
+    second one, from the first, is complete: the stream between pairs.
 
     Args:
         config (`SsambaConfig`): The configuration.
@@ -323,8 +305,7 @@ class SsambaModel(SsambaPreTrainedModel):
     """
 
     def __init__(self, config: SsambaConfig, use_mask_token: bool = False):
-        super().__init__(config)
-        self.embeddings = PatchTokenEmbeddings(config, use_mask_token=use_mask_token)
+        super().__init__(config, use_mask_token=use_mask_token)
         self.layers = nn.ModuleList([SsambaLayer(config, layer_idx) for layer_idx in range(config.num_hidden_layers)])
         num_pairs = config.num_hidden_layers // 2 if config.paired_layers else 0
         self.final_update_scale = 0.5**num_pairs
@@ -333,9 +314,6 @@ class SsambaModel(SsambaPreTrainedModel):
             config.hidden_size, eps=config.layer_norm_eps, stream_eps=config.layer_norm_eps / 4**num_pairs
         )
         self.post_init()
-
-    def get_input_embeddings(self) -> PatchEmbeddings:
-        return self.embeddings.patch_embeddings
 
     def run_layers(self, hidden_states: torch.Tensor, clip_shapes: tuple[tuple[int, int], ...] | None) -> torch.Tensor:
         """The residual stream `(batch_size, length, hidden_size)` through all layers."""
@@ -357,62 +335,11 @@ class SsambaModel(SsambaPreTrainedModel):
     def encode(
         self, hidden_states: torch.Tensor, clip_shapes: tuple[tuple[int, int], ...] | None = None, **kwargs
     ) -> PatchEncoderOutput:
-        """
-        From embedded tokens to final ones.
-
-        Args:
-            hidden_states (`torch.Tensor` of shape `(batch_size, length, hidden_size)`): The tokens.
-            clip_shapes (`tuple[tuple[int, int], ...]`, *optional*): The groups of packed clips, see [`Packing`].
-        """
         # In low precision the stream would lose the small updates of deep layers.
         hidden_states = hidden_states.to(torch.promote_types(hidden_states.dtype, torch.float32))
         with nullcontext() if ops is None or torch.compiler.is_compiling() else ops.shared_buffers():
             hidden_states = self.run_layers(hidden_states, clip_shapes)
         return PatchEncoderOutput(last_hidden_state=self.layernorm(hidden_states))
-
-    @merge_with_config_defaults
-    @can_return_tuple
-    def forward(
-        self,
-        input_values: torch.Tensor | None = None,
-        attention_mask: torch.Tensor | None = None,
-        bool_masked_pos: torch.Tensor | None = None,
-        **kwargs: Unpack[TransformersKwargs],
-    ) -> PatchEncoderOutput:
-        r"""
-        Args:
-            input_values (`torch.Tensor` of shape `(batch_size, frames, num_mel_bins)`):
-                Normalised log-mel spectrogram from [`SsambaFeatureExtractor`], of any length from one patch up.
-            attention_mask (`torch.Tensor` of shape `(batch_size, frames)`, *optional*):
-                Ones, then zeros at the padded frames of shorter clips, as the feature extractor returns it. Each clip is
-                then encoded as if it came alone, without its padding. By default, as in the original, the encoder reads
-                every frame that it is given.
-            bool_masked_pos (`torch.BoolTensor` of shape `(batch_size, patches)`, *optional*):
-                Patches to replace by the mask embedding, frequency-major.
-
-        Returns:
-            [`PatchEncoderOutput`]: `last_hidden_state` of shape `(batch_size, 1 + patches, hidden_size)`, [CLS] first and
-            then the patches of the batch's grid, frequency-major, zeros where a clip has none; `pooler_output` of shape
-            `(batch_size, hidden_size)`, the mean of the patch tokens or the [CLS] token, by `config.pooling`;
-            `hidden_states`, if asked for, the residual stream before the first layer and after each layer, divided by 2
-            to the number of pairs passed (every second one, from the first, is complete: the stream between pairs);
-            `patch_attention_mask` where clips differ in length.
-
-        Raises:
-            `ValueError`: for an `attention_mask` that is not ones and then zeros, or leaves a clip less than one patch.
-        """
-        if input_values is None:
-            raise ValueError(
-                "`input_values` must be given: a spectrogram (batch_size, frames, num_mel_bins), got None."
-            )
-        hidden_states, packing = pack_tokens(self.embeddings, input_values, attention_mask, bool_masked_pos)
-        kwargs["return_dict"] = True
-        if packing is None:
-            outputs = self.encode(hidden_states, **kwargs)
-        else:
-            outputs = packing.unpack_outputs(self.encode(hidden_states, packing.clip_shapes, **kwargs))
-        outputs.pooler_output = pool_tokens(outputs.last_hidden_state, self.config, outputs.patch_attention_mask)
-        return outputs
 
 
 class SsambaForAudioClassification(PatchEncoderForAudioClassification, SsambaPreTrainedModel):

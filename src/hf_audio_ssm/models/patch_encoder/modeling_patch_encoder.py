@@ -1,0 +1,120 @@
+# Copyright 2026 The hf-audio-ssm authors.
+# SPDX-License-Identifier: Apache-2.0
+"""What is around the layers of every encoder of patches: weight initialisation, input checks, tokens, pooling."""
+
+import math
+
+import torch
+from torch import nn
+from transformers import initialization as init
+from transformers.processing_utils import Unpack
+from transformers.utils import TransformersKwargs
+from transformers.utils.generic import can_return_tuple, merge_with_config_defaults
+
+from .classification_heads import LinearHead, PrototypicalHead
+from .configuration_patch_encoder import PatchEncoderConfig
+from .packing import Packing, PatchEncoderOutput, pack_tokens
+from .patch_tokens import PatchEmbeddings, PatchTokenEmbeddings, pool_tokens
+from .saved_code import CodeIsSaved
+
+
+class PatchEncoderPreTrainedModel(CodeIsSaved):
+    """For the [`PreTrainedModel`] of an encoder of patches, to be mixed in before transformers' own."""
+
+    main_input_name = "input_values"
+    input_modalities = ("audio",)
+    _input_embed_layer = "patch_embeddings"
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module):
+        """Initialises as the originals do: PyTorch's defaults, but for the parameters that an encoder names itself."""
+        if isinstance(module, (nn.Linear, nn.Conv1d, nn.Conv2d)):
+            bound = 1 / math.sqrt(module.weight[0].numel())
+            init.uniform_(module.weight, -bound, bound)
+            if isinstance(module, nn.Linear) and module.bias is not None:
+                init.zeros_(module.bias)
+            elif module.bias is not None:
+                init.uniform_(module.bias, -bound, bound)
+        else:
+            super()._init_weights(module)
+        if isinstance(module, (PatchTokenEmbeddings, LinearHead, PrototypicalHead)):
+            module.initialize()
+
+
+class PatchEncoderModel:
+    """
+    The bare encoder, to be mixed in before the encoder's [`PreTrainedModel`]; subclasses make their layers and define
+    [`encode`].
+
+    Args:
+        config (`PatchEncoderConfig`): The configuration.
+        use_mask_token (`bool`, *optional*, defaults to `False`): Whether to have the mask embedding of pretraining.
+    """
+
+    embeddings_class = PatchTokenEmbeddings
+
+    def __init__(self, config: PatchEncoderConfig, use_mask_token: bool = False):
+        super().__init__(config)
+        self.embeddings = self.embeddings_class(config, use_mask_token=use_mask_token)
+
+    def get_input_embeddings(self) -> PatchEmbeddings:
+        return self.embeddings.patch_embeddings
+
+    def encode(
+        self, hidden_states: torch.Tensor, clip_shapes: tuple[tuple[int, int], ...] | None = None, **kwargs
+    ) -> PatchEncoderOutput:
+        """
+        From embedded tokens to final ones. Implementations are decorated with `capture_outputs`.
+
+        Args:
+            hidden_states (`torch.Tensor` of shape `(batch_size, tokens, hidden_size)`): The tokens.
+            clip_shapes (`tuple[tuple[int, int], ...]`, *optional*): The groups of packed clips, see [`Packing`].
+        """
+        raise NotImplementedError
+
+    def encode_packed(self, hidden_states: torch.Tensor, packing: Packing, **kwargs) -> PatchEncoderOutput:
+        """From packed embedded tokens to final ones in their batch."""
+        return packing.unpack_outputs(self.encode(hidden_states, clip_shapes=packing.clip_shapes, **kwargs))
+
+    @merge_with_config_defaults
+    @can_return_tuple
+    def forward(
+        self,
+        input_values: torch.Tensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        bool_masked_pos: torch.Tensor | None = None,
+        **kwargs: Unpack[TransformersKwargs],
+    ) -> PatchEncoderOutput:
+        r"""
+        Args:
+            input_values (`torch.Tensor` of shape `(batch_size, frames, num_mel_bins)`):
+                Normalised log-mel spectrogram from the feature extractor, of any length from one patch up.
+            attention_mask (`torch.Tensor` of shape `(batch_size, frames)`, *optional*):
+                Ones, then zeros at the padded frames of shorter clips, as the feature extractor returns it. Each clip is
+                then encoded as if it came alone, without its padding. By default, as in the original, the encoder reads
+                every frame that it is given.
+            bool_masked_pos (`torch.BoolTensor` of shape `(batch_size, patches)`, *optional*):
+                Patches to replace by the mask embedding, frequency-major.
+
+        Returns:
+            [`PatchEncoderOutput`]: `last_hidden_state` of shape `(batch_size, prefix tokens + patches, hidden_size)`,
+            prefix tokens ([CLS] and what the encoder adds) first and then the patches of the batch's grid,
+            frequency-major, zeros where a clip has none; `pooler_output` of shape `(batch_size, hidden_size)`, the mean
+            of the patch tokens or of the prefix tokens, by `config.pooling`; `hidden_states`, if asked for, before the
+            first layer and after each layer; `patch_attention_mask` where clips differ in length.
+
+        Raises:
+            `ValueError`: for an `attention_mask` that is not ones and then zeros, or leaves a clip less than one patch.
+        """
+        if input_values is None:
+            raise ValueError(
+                "`input_values` must be given: a spectrogram (batch_size, frames, num_mel_bins), got None."
+            )
+        hidden_states, packing = pack_tokens(self.embeddings, input_values, attention_mask, bool_masked_pos)
+        kwargs["return_dict"] = True
+        if packing is None:
+            outputs = self.encode(hidden_states, **kwargs)
+        else:
+            outputs = self.encode_packed(hidden_states, packing, **kwargs)
+        outputs.pooler_output = pool_tokens(outputs.last_hidden_state, self.config, outputs.patch_attention_mask)
+        return outputs
