@@ -10,24 +10,28 @@ import torch
 from safetensors.torch import load_file
 
 
-GOLDEN_DIR = Path(__file__).resolve().parent / "fixtures" / "golden" / "ssamba"
+GOLDEN_DIR = Path(__file__).resolve().parent / "fixtures" / "golden"
 FINE_TUNING_CASES = ("finetune_same_grid", "finetune_stride10_longer", "finetune_stride10_shorter")
 PRETRAINING_CASES = ("pretrain", "pretrain_unpaired")
 TRAJECTORY_CASE = "pretrain_trajectory"
 CASES = (*FINE_TUNING_CASES, *PRETRAINING_CASES, TRAJECTORY_CASE)
+SSAST_FINE_TUNING_CASES = ("finetune_patch_stride10_shorter", "finetune_frame_longer")
+SSAST_PRETRAINING_CASES = ("pretrain_patch", "pretrain_frame")
 
 # Of the largest value, for float32 results.
 TOLERANCE = 1e-5
 
 
-def load_case(name: str) -> tuple[dict[str, Any], Path, dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+def load_case(
+    name: str, model_type: str = "ssamba"
+) -> tuple[dict[str, Any], Path, dict[str, torch.Tensor], dict[str, torch.Tensor]]:
     """
     Reads a golden case.
 
     Returns:
         The original's hyper-parameters, the path of its checkpoint, and the tensors that go in and come out.
     """
-    folder = GOLDEN_DIR / name
+    folder = GOLDEN_DIR / model_type / name
     case = json.loads((folder / "case.json").read_text())
     inputs, expected = (load_file(folder / f"{part}.safetensors") for part in ("inputs", "expected"))
     return case, folder / "checkpoint.pth", inputs, expected

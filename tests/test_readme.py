@@ -36,7 +36,7 @@ def clone(tmp_path_factory) -> Path:
     config = SsambaConfig(hidden_size=32, num_hidden_layers=2, max_length=100, num_labels=3)
     SsambaForAudioClassification(config).save_pretrained(folder / "outputs" / "quickstart")
     SsambaFeatureExtractor(max_length=100).save_pretrained(folder / "outputs" / "quickstart")
-    shutil.copy(GOLDEN_DIR / "pretrain" / "checkpoint.pth", folder / "ssamba_tiny_400.pth")
+    shutil.copy(GOLDEN_DIR / "ssamba" / "pretrain" / "checkpoint.pth", folder / "ssamba_tiny_400.pth")
     generator = np.random.default_rng(0)
     for split in ("train", "validation", "test"):
         for pitch, label in ((200, "low"), (2000, "high")):

@@ -32,7 +32,7 @@ from transformers import (
 from hf_audio_ssm import SsambaConfig, SsambaForAudioClassification, SsambaForPreTraining
 from hf_audio_ssm.conversion import checkpoint_conversion
 from hf_audio_ssm.conversion.checkpoint_conversion import ConversionError, run_converter
-from hf_audio_ssm.conversion.ssamba import convert, make_parser, original_name
+from hf_audio_ssm.conversion.ssamba import ORIGINAL, convert, make_parser
 from hf_audio_ssm.remote_code import flat_code
 
 
@@ -87,11 +87,11 @@ class TestGoldenCases:
     def test_every_tensor_is_written_unchanged(self, folders, name):
         original = {key.removeprefix("module."): tensor for key, tensor in read_original(name).items()}
         written = load_file(folders[name] / "model.safetensors")
-        assert {original_name(key) for key in written} == {
+        assert {ORIGINAL.original_name(key) for key in written} == {
             key for key in original if not key.startswith(("v.head.", "p_input_"))
         }
         for key, tensor in written.items():
-            assert torch.equal(tensor, original[original_name(key)]), key
+            assert torch.equal(tensor, original[ORIGINAL.original_name(key)]), key
 
     @pytest.mark.parametrize("name", CASES)
     def test_configuration(self, folders, name):
@@ -318,7 +318,7 @@ class TestOptions:
         folder = convert(save(original, tmp_path / "half.pth"), tmp_path / "half")
         for name, tensor in load_file(folder / "model.safetensors").items():
             assert tensor.dtype == torch.float32
-            assert torch.equal(tensor, original[f"module.{original_name(name)}"].float())
+            assert torch.equal(tensor, original[f"module.{ORIGINAL.original_name(name)}"].float())
         assert "float16" in caplog.text
 
     def test_names_without_the_parallel_prefix_and_old_file_format(self, tmp_path, folders):
@@ -345,7 +345,7 @@ class TestOptions:
             num_labels=2,
         )
         model = SsambaForAudioClassification(config).eval()
-        original = {original_name(name): tensor for name, tensor in model.state_dict().items()}
+        original = {ORIGINAL.original_name(name): tensor for name, tensor in model.state_dict().items()}
         folder = convert(save(original, tmp_path / "other.pth"), tmp_path / "other", max_length=96)
         spectrogram = torch.randn(1, 96, 128)
         converted = AutoModelForAudioClassification.from_pretrained(folder)

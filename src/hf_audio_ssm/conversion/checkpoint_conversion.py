@@ -207,7 +207,8 @@ def count_layers(state_dict: Mapping[str, torch.Tensor], prefix: str) -> int:
 
 def convert_tensors(
     state_dict: Mapping[str, torch.Tensor],
-    expected: Mapping[str, tuple[str, torch.Size]],
+    shapes: Mapping[str, torch.Size],
+    original_name: Callable[[str], str],
     unused: Collection[str] = (),
 ) -> dict[str, torch.Tensor]:
     """
@@ -217,8 +218,11 @@ def convert_tensors(
     Args:
         state_dict (`Mapping[str, torch.Tensor]`):
             The checkpoint, by original names.
-        expected (`Mapping[str, tuple[str, torch.Size]]`):
-            For each original name that must be there, the new name and the shape.
+        shapes (`Mapping[str, torch.Size]`):
+            The new tensors' names and shapes.
+        original_name (`Callable[[str], str]`):
+            The original name for a new one. New tensors of the same original name are parts of it: one after the other
+            along its first dimension, in the order of `shapes`.
         unused (`Collection[str]`):
             Original names that may be there and are left out.
 
@@ -229,6 +233,13 @@ def convert_tensors(
         [`ConversionError`]: Naming unknown and missing names, other shapes, tensors that are not floating-point, not
             dense, not finite, or not exact in float32.
     """
+    parts: dict[str, list[str]] = {}
+    for name in shapes:
+        parts.setdefault(original_name(name), []).append(name)
+    expected = {
+        name: (sum(shapes[part][0] for part in names), *shapes[names[0]][1:]) if len(names) > 1 else shapes[names[0]]
+        for name, names in parts.items()
+    }
     found = []
     missing = expected.keys() - state_dict.keys()
     # Only norms have one-dimensional weights.
@@ -251,7 +262,7 @@ def convert_tensors(
         found.append(f"unknown: {listed(unknown)}")
     wrong = [
         f"{name} {tuple(state_dict[name].shape)} instead of {tuple(shape)}"
-        for name, (_, shape) in expected.items()
+        for name, shape in expected.items()
         if name in state_dict and state_dict[name].shape != shape
     ]
     if wrong:
@@ -260,7 +271,7 @@ def convert_tensors(
         raise ConversionError(f"the checkpoint's tensors are not those of the original model: {'; '.join(found)}.")
 
     converted = {}
-    for name, (new_name, _) in expected.items():
+    for name, names in parts.items():
         tensor = state_dict[name]
         if not tensor.is_floating_point() or tensor.layout != torch.strided or tensor.device.type != "cpu":
             raise ConversionError(
@@ -273,7 +284,11 @@ def convert_tensors(
             raise ConversionError(f"{name} has {count} values of {exact.numel()} that are NaN or infinite.")
         if not torch.equal(values.double(), exact):
             raise ConversionError(f"{name} is {tensor.dtype}, with values that float32 cannot hold exactly.")
-        converted[new_name] = values
+        if len(names) == 1:
+            converted[names[0]] = values
+        else:
+            sizes = [shapes[part][0] for part in names]
+            converted |= {part: piece.clone() for part, piece in zip(names, values.split(sizes), strict=True)}
     if dropped := sorted(set(unused) & state_dict.keys()):
         logger.info(f"left out, as no task uses them: {', '.join(dropped)}.")
     if widened := {str(state_dict[name].dtype) for name in expected} - {"torch.float32"}:

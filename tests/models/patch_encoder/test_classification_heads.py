@@ -36,7 +36,7 @@ def make_inputs(clips: int = 4) -> torch.Tensor:
 
 @pytest.fixture(scope="module")
 def golden():
-    return load_file(GOLDEN_DIR.parent / "probing" / "prototype_head.safetensors")
+    return load_file(GOLDEN_DIR / "probing" / "prototype_head.safetensors")
 
 
 @pytest.fixture

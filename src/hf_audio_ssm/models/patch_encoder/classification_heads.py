@@ -49,7 +49,8 @@ class LinearHead(nn.Module):
     def __init__(self, config: PatchEncoderConfig):
         super().__init__()
         self.config = config
-        self.layernorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        # PyTorch's epsilon, as in the originals, whatever the encoder's.
+        self.layernorm = nn.LayerNorm(config.hidden_size)
         self.dense = nn.Linear(config.hidden_size, config.num_labels) if config.num_labels > 0 else nn.Identity()
 
     def initialize(self) -> None:

@@ -1,0 +1,12 @@
+# Copyright 2026 The hf-audio-ssm authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Converts an original SSAST checkpoint: the command of `hf_audio_ssm.conversion.ssast`, from a clone."""
+
+import sys
+
+from hf_audio_ssm.conversion.checkpoint_conversion import run_converter
+from hf_audio_ssm.conversion.ssast import convert, make_parser
+
+
+if __name__ == "__main__":
+    sys.exit(run_converter(make_parser(), convert))

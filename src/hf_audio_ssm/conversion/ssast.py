@@ -1,0 +1,119 @@
+# Copyright 2026 The hf-audio-ssm authors.
+# SPDX-License-Identifier: Apache-2.0
+"""
+Converts a SSAST checkpoint of the original code (YuanGongND/ssast), pretrained or fine-tuned, patches or frames, to a
+folder that transformers loads.
+
+Task, sizes, grid and number of labels are read off the tensors. Where an argument contradicts them, where a tensor is
+missing, unknown, of another shape or not finite, or where the file is damaged or needs code, nothing is written.
+
+Examples:
+
+    python conversion/convert_ssast_original_to_hf.py SSAST-Base-Patch-400.pth ssast-base
+    python conversion/convert_ssast_original_to_hf.py org/name/SSAST-Tiny-Frame-400.pth ssast-frame --push_to_hub me/ssast-frame
+    python conversion/convert_ssast_original_to_hf.py best_audio_model.pth ssast-esc50 --dataset esc50 --id2label labels.json
+"""
+
+import argparse
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..models.ssast.configuration_ssast import SsastConfig
+from ..models.ssast.modeling_ssast import SsastForAudioClassification, SsastForPreTraining
+from .checkpoint_conversion import ConversionError, count_layers, shape_of
+from .patch_encoder_conversion import PUBLISHED_SIZES, Original, add_patch_encoder_arguments, convert_patch_encoder
+
+
+CITATION = """\
+@inproceedings{gong2022ssast,
+  title = {{SSAST}: Self-Supervised Audio Spectrogram Transformer},
+  author = {Gong, Yuan and Lai, Cheng-I and Chung, Yu-An and Glass, James},
+  booktitle = {Proceedings of the AAAI Conference on Artificial Intelligence},
+  volume = {36},
+  pages = {10699--10709},
+  year = {2022}
+}"""
+
+
+def describe(config: SsastConfig) -> dict[str, str]:
+    """Rows of the card's table on the encoder."""
+    return {
+        "Width, layers": f"{config.hidden_size}, {config.num_hidden_layers}",
+        "Attention heads, perceptron": f"{config.num_attention_heads}, {config.intermediate_size}",
+    }
+
+
+ORIGINAL = Original(
+    description="[SSAST](https://arxiv.org/abs/2110.09784) (Self-Supervised Audio Spectrogram Transformer)",
+    config_class=SsastConfig,
+    pretraining_class=SsastForPreTraining,
+    classification_class=SsastForAudioClassification,
+    renames=(
+        (r"^embeddings\.distillation_token$", "v.dist_token"),
+        (r"^layernorm\.", "v.norm."),
+        (r"^layers\.", "v.blocks."),
+        # In this order along the first dimension.
+        (r"\.attention\.[qkv]_proj\.", ".attn.qkv."),
+        (r"\.attention\.o_proj\.", ".attn.proj."),
+        (r"\.layernorm_before\.", ".norm1."),
+        (r"\.layernorm_after\.", ".norm2."),
+    ),
+    # timm's heads for ImageNet.
+    unused=("v.head.weight", "v.head.bias", "v.head_dist.weight", "v.head_dist.bias"),
+    describe=describe,
+    num_published_layers=12,
+    published_file=r"SSAST-(?:Tiny|Small|Base)-(?:Patch|Frame)-(250|400)\.pth",
+    repository="YuanGongND/ssast",
+    tags=("ssast", "audio", "transformer"),
+    citation=CITATION,
+)
+
+
+def infer_sizes(state_dict: Mapping[str, torch.Tensor], num_attention_heads: int | None = None) -> dict[str, Any]:
+    """
+    The fields of the configuration that the encoder's tensors tell, the grid apart. The heads they do not tell: of the
+    published widths they are known.
+
+    Raises:
+        [`ConversionError`]: If a tensor that is needed is missing, or has no such shape in any SSAST, or the number of
+            heads is missing or does not divide the width.
+    """
+    hidden_size = shape_of(state_dict, "v.cls_token", 3)[2]
+    num_hidden_layers = count_layers(state_dict, "v.blocks")
+    if num_attention_heads is None and hidden_size not in PUBLISHED_SIZES:
+        raise ConversionError(
+            f"--num_attention_heads must be given: the checkpoint is {hidden_size} wide, none of the published widths "
+            f"({', '.join(map(str, PUBLISHED_SIZES))}), and its tensors do not tell the heads."
+        )
+    if num_attention_heads is not None and (num_attention_heads < 1 or hidden_size % num_attention_heads):
+        raise ConversionError(
+            f"--num_attention_heads must be a divisor of the checkpoint's width, {hidden_size}, got "
+            f"{num_attention_heads}."
+        )
+    return {
+        "hidden_size": hidden_size,
+        "num_hidden_layers": num_hidden_layers,
+        "num_attention_heads": num_attention_heads,
+        "intermediate_size": shape_of(state_dict, "v.blocks.0.mlp.fc1.weight", 2)[0],
+        "qkv_bias": "v.blocks.0.attn.qkv.bias" in state_dict,
+    }
+
+
+def convert(
+    checkpoint: str | Path, output_dir: str | Path, num_attention_heads: int | None = None, **arguments: Any
+) -> Path:
+    """Converts an original SSAST checkpoint: see [`convert_patch_encoder`] and the arguments of the command line."""
+    sizes = partial(infer_sizes, num_attention_heads=num_attention_heads)
+    return convert_patch_encoder(ORIGINAL, sizes, checkpoint, output_dir, **arguments)
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The command line; its destinations are the arguments of [`convert`]."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    group = add_patch_encoder_arguments(parser)
+    group.add_argument("--num_attention_heads", type=int, help="attention heads (of the published widths, one for 64)")
+    return parser
