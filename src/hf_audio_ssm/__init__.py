@@ -17,6 +17,7 @@ __version__ = "0.1.0"
 
 # Public name -> module that defines it.
 _MODULES = {
+    "ClipEmbedding": ".embedding",
     "MaskedPatchModelingOutput": ".models.patch_encoder.masked_patch_modeling",
     "SsambaConfig": ".models.ssamba.configuration_ssamba",
     "SsambaFeatureExtractor": ".models.ssamba.feature_extraction_ssamba",
@@ -31,12 +32,14 @@ _MODULES = {
     "SsastForPreTraining": ".models.ssast.modeling_ssast",
     "SsastModel": ".models.ssast.modeling_ssast",
     "SsastPreTrainedModel": ".models.ssast.modeling_ssast",
+    "embed": ".embedding",
 }
 
 __all__ = sorted([*_MODULES, "ops"])
 
 if TYPE_CHECKING:
     from . import ops
+    from .embedding import ClipEmbedding, embed
     from .models.patch_encoder.masked_patch_modeling import MaskedPatchModelingOutput
     from .models.ssamba.configuration_ssamba import SsambaConfig
     from .models.ssamba.feature_extraction_ssamba import SsambaFeatureExtractor
