@@ -3,6 +3,7 @@
 """The operators as citizens of PyTorch: opcheck, compilation, export, checkpointing, threads, forks, and the choice of one."""
 
 import ctypes
+import dataclasses
 import logging
 import multiprocessing
 import subprocess
@@ -14,11 +15,16 @@ import torch
 from scan_cases import NATIVE, SelectiveSSM, gradients_of, make_inputs, relative_error
 from torch import nn
 
-from hf_audio_ssm.ops import available_backends, backends, bidirectional_mixing, cpu, selective_scan
+from hf_audio_ssm.ops import available_backends, backends, bidirectional_mixing, cpu, explain_backends, selective_scan
 
 
 BACKENDS = ("reference", "cpu") if NATIVE else ("reference",)
 needs_native = pytest.mark.skipif(not NATIVE, reason="the native kernels were not built")
+
+
+@pytest.fixture
+def without_gpu(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
 
 
 class Mixer(nn.Module):
@@ -235,12 +241,65 @@ def test_flushing_subnormals_ends_with_the_call():
     assert (torch.tensor([1e-40]) * 0.5).item() > 0
 
 
-def test_available_backends():
+def test_available_backends(without_gpu):
     assert available_backends() == tuple(reversed(BACKENDS))
     assert available_backends("cpu", torch.bfloat16) == tuple(reversed(BACKENDS))
     assert available_backends(dtype=torch.float64) == ("reference",)
     assert available_backends(torch.device("cuda"), torch.float32) == ("reference",)
     assert available_backends("cpu", torch.int64) == ()
+
+
+@pytest.mark.parametrize(
+    ("working", "expected"),
+    [
+        (("triton", "mamba_ssm"), "triton"),
+        (("mamba_ssm",), "mamba_ssm"),
+        ((), "reference"),
+    ],
+)
+def test_the_choice_on_a_gpu(working, expected, monkeypatch, caplog):
+    """The first backend that works there; large states go where they fit, and what is missing is said once."""
+    monkeypatch.delenv(backends.BACKEND_VARIABLE, raising=False)
+    monkeypatch.setattr(backends, "_warned_about", set())
+    for name in ("triton", "mamba_ssm"):
+        own = backends._BACKENDS[name]
+        monkeypatch.setitem(
+            backends._BACKENDS,
+            name,
+            dataclasses.replace(
+                own, supports=lambda device_type, dtype, name=name: device_type == "cuda" and name in working
+            ),
+        )
+    reason = None if "triton" in working else "Triton is not installed"
+    monkeypatch.setattr(backends.triton, "unavailable_because", lambda: reason)
+    with caplog.at_level(logging.WARNING, logger="hf_audio_ssm"):
+        for _ in range(2):
+            assert backends.select_backend("cuda", torch.float32).name == expected
+    assert len(caplog.records) == (0 if reason is None else 1)
+    assert all(f"(Triton is not installed): selective scans use the {expected}" in text for text in caplog.messages)
+    assert backends.select_backend("cuda", torch.float32, state_size=257).name == "reference"
+    monkeypatch.setenv(backends.BACKEND_VARIABLE, "reference")
+    assert backends.select_backend("cuda", torch.float32).name == "reference"
+    if working:
+        assert backends.select_backend("cuda", torch.float32, expected).name == expected
+        with pytest.raises(ValueError, match=f"backend='{expected}' is not available .* states larger than 256"):
+            backends.select_backend("cuda", torch.float32, expected, state_size=257)
+
+
+def test_explanation_of_the_choice(monkeypatch, without_gpu):
+    monkeypatch.delenv(backends.BACKEND_VARIABLE, raising=False)
+    explanations = explain_backends()
+    assert list(explanations) == ["cpu", "triton", "mamba_ssm", "reference"]
+    assert explanations[BACKENDS[-1]] == "used"
+    assert explanations["triton"].startswith("not available: ")
+    assert "selective_scan_cuda" in explanations["mamba_ssm"]
+    explanations = explain_backends(torch.device("cpu"), torch.float64)
+    assert explanations["reference"] == "used"
+    if NATIVE:
+        assert explanations["cpu"] == "not available: it does not run torch.float64 on cpu"
+    monkeypatch.setenv(backends.BACKEND_VARIABLE, "reference")
+    assert explain_backends()["reference"] == "used"
+    assert not NATIVE or explain_backends()["cpu"] == "available"
 
 
 def test_the_choice_of_a_backend(monkeypatch):
@@ -271,7 +330,7 @@ def test_the_chosen_backend_is_logged_once(monkeypatch, caplog):
 def test_a_missing_library_is_reported_once(monkeypatch, caplog):
     monkeypatch.setattr(cpu, "_library", None)
     monkeypatch.setattr(cpu, "_unavailable_because", "it was not built when the package was installed")
-    monkeypatch.setattr(backends, "_warned_about_missing_extension", False)
+    monkeypatch.setattr(backends, "_warned_about", set())
     monkeypatch.delenv(backends.BACKEND_VARIABLE, raising=False)
     assert available_backends("cpu") == ("reference",)
     with caplog.at_level(logging.WARNING, logger="hf_audio_ssm"):

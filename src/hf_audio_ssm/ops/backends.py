@@ -1,6 +1,6 @@
 # Copyright 2026 The hf-audio-ssm authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Which implementation runs: one rule by device and dtype, with an override by argument or environment variable."""
+"""Which implementation runs: one rule by device, dtype and state size, with an override by argument or environment variable."""
 
 import logging
 import os
@@ -9,12 +9,14 @@ from dataclasses import dataclass
 
 import torch
 
-from . import cpu, reference
+from . import cpu, mamba_ssm, reference, triton
 
 
 logger = logging.getLogger(__name__)
 
 BACKEND_VARIABLE = "HF_AUDIO_SSM_BACKEND"
+# What the GPU kernels, ours and mamba-ssm's, take.
+_MAX_STATE_SIZE = 256
 
 
 @dataclass(frozen=True)
@@ -22,25 +24,37 @@ class Backend:
     """One implementation of the operators.
 
     `scan` and `convolution` have the signatures of `reference.scan` and `reference.convolution`; `supports(device_type,
-    dtype)` tells whether they run there, with None standing for any device or dtype.
+    dtype)` tells whether they run there, with None standing for any device or dtype; `unavailable_because()` says why they
+    run nowhere here, None if they do; `takes_large_states` tells whether a state may be larger than 256.
     """
 
     name: str
     scan: Callable
     convolution: Callable
     supports: Callable[[str | None, torch.dtype | None], bool]
+    unavailable_because: Callable[[], str | None] = lambda: None
+    takes_large_states: bool = True
 
 
-# In order of preference: the first one that supports a call's device and dtype runs it.
+# In order of preference: the first one that supports a call runs it.
 _BACKENDS = {
     backend.name: backend
     for backend in (
-        Backend("cpu", cpu.scan, cpu.convolution, cpu.supports),
+        Backend("cpu", cpu.scan, cpu.convolution, cpu.supports, lambda: cpu.unavailable_because() or None),
+        Backend("triton", triton.scan, triton.convolution, triton.supports, triton.unavailable_because, False),
+        Backend(
+            "mamba_ssm",
+            mamba_ssm.scan,
+            mamba_ssm.convolution,
+            mamba_ssm.supports,
+            mamba_ssm.unavailable_because,
+            False,
+        ),
         Backend("reference", reference.scan, reference.convolution, reference.supports),
     )
 }
 _announced: set[tuple[str, str]] = set()
-_warned_about_missing_extension = False
+_warned_about: set[str] = set()
 
 
 def available_backends(device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> tuple[str, ...]:
@@ -51,38 +65,74 @@ def available_backends(device: torch.device | str | None = None, dtype: torch.dt
         dtype: only those that take hidden states of this dtype; None: any dtype.
 
     Returns:
-        A tuple of names: "cpu" (native code) and "reference" (plain PyTorch, any device, also float64).
+        A tuple of names: "cpu" (native code), "triton" (GPUs), "mamba_ssm" (that package's compiled kernels) and
+        "reference" (plain PyTorch, any device, also float64).
     """
     device_type = None if device is None else torch.device(device).type
     return tuple(name for name, backend in _BACKENDS.items() if backend.supports(device_type, dtype))
 
 
-def select_backend(device_type: str, dtype: torch.dtype, name: str | None = None) -> Backend:
+def explain_backends(device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> dict[str, str]:
+    """What the rule makes of each backend, in order of preference.
+
+    Args:
+        device: of the hidden states, `torch.device` or a string.
+        dtype: of the hidden states.
+
+    Returns:
+        A text for each backend's name: "used", "available", or "not available: " and why.
+
+    Raises:
+        ValueError: the environment variable HF_AUDIO_SSM_BACKEND asks for a backend that is unknown or does not run there.
+    """
+    device_type = torch.device(device).type
+    used = select_backend(device_type, dtype).name
+    explanations = {}
+    for name, backend in _BACKENDS.items():
+        if backend.supports(device_type, dtype):
+            explanations[name] = "used" if name == used else "available"
+        else:
+            reason = backend.unavailable_because() or f"it does not run {dtype} on {device_type}"
+            explanations[name] = f"not available: {reason}"
+    return explanations
+
+
+def select_backend(
+    device_type: str, dtype: torch.dtype, name: str | None = None, state_size: int | None = None
+) -> Backend:
     """The backend that runs a call with hidden states of `dtype` on `device_type`.
 
     Args:
         device_type: such as "cpu" or "cuda".
         dtype: of the hidden states.
         name: the wanted backend; None: the environment variable HF_AUDIO_SSM_BACKEND, then the first available one.
+        state_size: of the states; None: of a usual size.
 
     Raises:
         ValueError: the wanted backend is unknown or does not run there; the message names those that do.
     """
-    return _BACKENDS[_select_name(device_type, dtype, name)]
+    # Not an expression: a compiler that traces this shall know its value.
+    has_large_states = False
+    if state_size is not None and state_size > _MAX_STATE_SIZE:
+        has_large_states = True
+    return _BACKENDS[_select_name(device_type, dtype, name, has_large_states)]
 
 
-def _select_name(device_type: str, dtype: torch.dtype, name: str | None) -> str:
+def _select_name(device_type: str, dtype: torch.dtype, name: str | None, has_large_states: bool) -> str:
     source = "backend"
     if name is None:
         name = os.environ.get(BACKEND_VARIABLE) or None
         source = BACKEND_VARIABLE
     available = available_backends(device_type, dtype)
+    if has_large_states:
+        available = tuple(one for one in available if _BACKENDS[one].takes_large_states)
     if name is None:
-        _warn_about_missing_extension(device_type)
         name = available[0]
+        _warn_about_missing_kernels(device_type, name)
     elif name not in available:
+        states = f" with states larger than {_MAX_STATE_SIZE}" if has_large_states else ""
         raise ValueError(
-            f"{source}={name!r} is not available for {dtype} on {device_type}: "
+            f"{source}={name!r} is not available for {dtype} on {device_type}{states}: "
             f"expected one of {', '.join(map(repr, available))}."
         )
     if (name, device_type) not in _announced:
@@ -95,12 +145,22 @@ def _select_name(device_type: str, dtype: torch.dtype, name: str | None) -> str:
 _select_name._dynamo_marked_constant = True
 
 
-def _warn_about_missing_extension(device_type: str) -> None:
-    global _warned_about_missing_extension
-    if device_type == "cpu" and not cpu.is_available() and not _warned_about_missing_extension:
-        _warned_about_missing_extension = True
+def _warn_about_missing_kernels(device_type: str, name: str) -> None:
+    """Says once for each kind of device that its own kernels are missing, and how to get them."""
+    if device_type in _warned_about:
+        return
+    if device_type == "cpu" and not cpu.is_available():
+        _warned_about.add(device_type)
         logger.warning(
             "The native CPU kernel of hf_audio_ssm is not available (%s): selective scans fall back to plain PyTorch, "
             "which is many times slower. Install a C++ compiler (GCC or Clang) and reinstall hf_audio_ssm to get it.",
             cpu.unavailable_because(),
+        )
+    if device_type == "cuda" and (reason := triton.unavailable_because()) is not None:
+        _warned_about.add(device_type)
+        logger.warning(
+            "The Triton kernels of hf_audio_ssm are not available (%s): selective scans use the %s backend, which is "
+            "slower. Triton comes with torch for Linux, and needs a C compiler (GCC or Clang) when it first runs.",
+            reason,
+            name,
         )

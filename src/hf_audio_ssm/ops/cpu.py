@@ -13,7 +13,7 @@ from torch import Tensor
 
 from .linear import is_eager_inference
 from .memory import empty
-from .registration import NAMESPACE, TENSORS_PER_DIRECTION, forbid_double_backward, library, register_scan
+from .registration import TENSORS_PER_DIRECTION, convolution_parameters, register_convolution, register_scan
 
 
 _LANES, _CHUNK_SIZE = 16, 64  # kLanes and kChunk of csrc/calls.h
@@ -237,42 +237,9 @@ def _convolution_backward(grad, grad2, x, weight, bias, weight2, bias2):
     return (grad_x, *grads)
 
 
-def _register_convolution():
-    parameters = "Tensor x, Tensor weight, Tensor bias, Tensor weight2, Tensor bias2"
-    library.define(f"convolution_cpu({parameters}) -> (Tensor, Tensor)")
-    library.define(
-        f"convolution_cpu_backward(Tensor grad, Tensor grad2, {parameters})"
-        " -> (Tensor, Tensor, Tensor, Tensor, Tensor)"
-    )
-    library.impl("convolution_cpu", _convolution_forward, "CPU")
-    library.impl("convolution_cpu_backward", _convolution_backward, "CPU")
-    operators = getattr(torch.ops, NAMESPACE)
-    operator, backward_operator = operators.convolution_cpu.default, operators.convolution_cpu_backward.default
-
-    def setup_context(ctx, inputs, output):
-        ctx.save_for_backward(*inputs)
-
-    def backward(ctx, grad, grad2):
-        return backward_operator(grad, grad2, *ctx.saved_tensors)
-
-    def fake(x, *parameters):
-        return x.new_empty(x.shape), x.new_empty(x.shape)
-
-    def fake_backward(grad, grad2, *tensors):
-        return tuple(tensor.new_empty(tensor.shape) for tensor in tensors)
-
-    torch.library.register_fake(f"{NAMESPACE}::convolution_cpu", fake, lib=library)
-    torch.library.register_fake(f"{NAMESPACE}::convolution_cpu_backward", fake_backward, lib=library)
-    torch.library.register_autograd(
-        f"{NAMESPACE}::convolution_cpu", backward, setup_context=setup_context, lib=library
-    )
-    forbid_double_backward("convolution_cpu_backward")
-    return operator
-
-
 def convolution(hidden_states, weight, bias, weight2, bias2, reverse):
     """Like `reference.convolution`, natively."""
-    parameters = _convolution_parameters(weight, bias, weight2, bias2)
+    parameters = convolution_parameters(weight, bias, weight2, bias2)
     if reverse:
         parameters = parameters[2:] + parameters[:2]
     run = _convolution_forward if is_eager_inference(hidden_states) else _convolution
@@ -282,19 +249,11 @@ def convolution(hidden_states, weight, bias, weight2, bias2, reverse):
 
 def convolution_into(outputs, hidden_states, weight, bias, weight2, bias2, reverse) -> None:
     """`convolution` without autograd, into the contiguous tensors `outputs`."""
-    parameters = _convolution_parameters(weight, bias, weight2, bias2)
+    parameters = convolution_parameters(weight, bias, weight2, bias2)
     if reverse:
         outputs, parameters = outputs[::-1], parameters[2:] + parameters[:2]
     _convolve_into(outputs, hidden_states, *parameters)
 
 
-def _convolution_parameters(weight, bias, weight2, bias2) -> list[Tensor]:
-    parameters = []
-    for value, own_bias in ((weight, bias), (weight2, bias2)):
-        value = value.to(torch.float32)
-        parameters += [value, value.new_zeros(value.shape[0]) if own_bias is None else own_bias.to(torch.float32)]
-    return parameters
-
-
 _scan = register_scan("cpu", "CPU", _scan_forward, _scan_backward, _states_shape)
-_convolution = _register_convolution()
+_convolution = register_convolution("cpu", "CPU", _convolution_forward, _convolution_backward)

@@ -47,13 +47,13 @@ def bidirectional_mixing(
         ValueError: a shape of projected_states that does not fit the modules or clip_shapes, or a backend that is not
             available.
     """
-    channels = forward_ssm.A_log.shape[0]
+    channels, state_size = forward_ssm.A_log.shape
     if projected_states.dim() != 3 or projected_states.shape[1] == 0 or projected_states.shape[2] != 2 * channels:
         raise ValueError(
             f"projected_states has shape {tuple(projected_states.shape)}: expected (batch, length, {2 * channels}), "
             "length at least 1."
         )
-    chosen = select_backend(projected_states.device.type, projected_states.dtype, backend)
+    chosen = select_backend(projected_states.device.type, projected_states.dtype, backend, state_size)
     groups = [
         _mix(group, forward_ssm, backward_ssm, reverse, chosen) for group in split_clips(projected_states, clip_shapes)
     ]

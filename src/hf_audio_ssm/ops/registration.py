@@ -1,10 +1,11 @@
 # Copyright 2026 The hf-audio-ssm authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Registers an implementation of the scan as `torch.library` operators with fake kernels and autograd."""
+"""Registers implementations as `torch.library` operators with fake kernels and autograd."""
 
 from collections.abc import Callable
 
 import torch
+from torch import Tensor
 
 
 NAMESPACE = "hf_audio_ssm"
@@ -75,6 +76,55 @@ def register_scan(
     torch.library.register_autograd(f"{NAMESPACE}::{name}", backward_formula, setup_context=setup_context, lib=library)
     forbid_double_backward(f"{name}_backward")
     return operator
+
+
+def register_convolution(suffix: str, dispatch_key: str, forward: Callable, backward: Callable) -> Callable:
+    """Registers `convolution_{suffix}` and `convolution_{suffix}_backward` and returns the former.
+
+    The operator takes hidden states (batch, length, channels) and `convolution_parameters`, of the causal direction first,
+    and returns both directions' results.
+
+    Args:
+        suffix, dispatch_key: as in `register_scan`.
+        forward: `forward(x, *parameters)`, returns both results.
+        backward: `backward(grad, grad2, x, *parameters)`, returns the gradients of x and the parameters.
+    """
+    name = f"convolution_{suffix}"
+    inputs = "Tensor x, Tensor weight, Tensor bias, Tensor weight2, Tensor bias2"
+    library.define(f"{name}({inputs}) -> (Tensor, Tensor)")
+    library.define(f"{name}_backward(Tensor grad, Tensor grad2, {inputs}) -> (Tensor, Tensor, Tensor, Tensor, Tensor)")
+    library.impl(name, forward, dispatch_key)
+    library.impl(f"{name}_backward", backward, dispatch_key)
+    operators = getattr(torch.ops, NAMESPACE)
+    operator = getattr(operators, name).default
+    backward_operator = getattr(operators, f"{name}_backward").default
+
+    def setup_context(ctx, inputs, output):
+        ctx.save_for_backward(*inputs)
+
+    def backward_formula(ctx, grad, grad2):
+        return backward_operator(grad, grad2, *ctx.saved_tensors)
+
+    def fake(x, *parameters):
+        return x.new_empty(x.shape), x.new_empty(x.shape)
+
+    def fake_backward(grad, grad2, *tensors):
+        return tuple(tensor.new_empty(tensor.shape) for tensor in tensors)
+
+    torch.library.register_fake(f"{NAMESPACE}::{name}", fake, lib=library)
+    torch.library.register_fake(f"{NAMESPACE}::{name}_backward", fake_backward, lib=library)
+    torch.library.register_autograd(f"{NAMESPACE}::{name}", backward_formula, setup_context=setup_context, lib=library)
+    forbid_double_backward(f"{name}_backward")
+    return operator
+
+
+def convolution_parameters(weight: Tensor, bias: Tensor | None, weight2: Tensor, bias2: Tensor | None) -> list[Tensor]:
+    """Both directions' weights (channels, kernel) and biases (channels,) as the operators take them: float32, no None."""
+    parameters = []
+    for value, own_bias in ((weight, bias), (weight2, bias2)):
+        value = value.to(torch.float32)
+        parameters += [value, value.new_zeros(value.shape[0]) if own_bias is None else own_bias.to(torch.float32)]
+    return parameters
 
 
 def forbid_double_backward(name: str) -> None:

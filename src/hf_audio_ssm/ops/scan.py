@@ -85,9 +85,8 @@ def selective_scan(
         C,
         zeros if D is None else D,
     )
-    return run_scan(
-        (direction,), gate, 1.0, reverse, select_backend(hidden_states.device.type, hidden_states.dtype, backend)
-    )
+    chosen = select_backend(hidden_states.device.type, hidden_states.dtype, backend, A.shape[1])
+    return run_scan((direction,), gate, 1.0, reverse, chosen)
 
 
 def run_scan(directions, gate, scale, reverse, backend) -> Tensor:

@@ -1,0 +1,114 @@
+# Copyright 2026 The hf-audio-ssm authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Triton kernels for GPUs as `torch.library` operators. Triton itself is imported with the first call that needs it."""
+
+import os
+from contextlib import nullcontext
+from functools import cache
+from importlib.util import find_spec
+
+import torch
+from torch import Tensor
+
+from ..registration import convolution_parameters, register_convolution, register_scan
+
+
+_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
+
+
+def is_interpreted() -> bool:
+    """Whether Triton runs kernels in Python on the CPU, for tests: decided by the environment when it is imported."""
+    return os.environ.get("TRITON_INTERPRET") == "1"
+
+
+def supports(device_type: str | None, dtype: torch.dtype | None) -> bool:
+    if dtype not in (None, *_DTYPES):
+        return False
+    if is_interpreted():
+        return device_type in (None, "cpu") and find_spec("triton") is not None
+    return device_type in (None, "cuda") and unavailable_because() is None and _has_dtype(dtype)
+
+
+def unavailable_because() -> str | None:
+    """Why the kernels cannot run on the current GPU; None if they can."""
+    if find_spec("triton") is None:
+        return "Triton is not installed"
+    if is_interpreted():
+        return None
+    if not torch.cuda.is_available():
+        return "there is no GPU"
+    return _failure_on(torch.cuda.current_device())
+
+
+def _has_dtype(dtype: torch.dtype | None) -> bool:
+    return dtype != torch.bfloat16 or torch.version.hip is not None or torch.cuda.get_device_capability() >= (8, 0)
+
+
+@cache
+def _failure_on(device_index: int) -> str | None:
+    """
+    Why a first small call fails on a GPU, None if it works: there are GPUs that Triton does not know, and Triton needs a C
+    compiler of its own when it first runs.
+    """
+    device = torch.device("cuda", device_index)
+    try:
+        x = torch.ones(1, 1, 1, device=device)
+        parameters = convolution_parameters(x[0], x[0, 0], x[0], x[0, 0])
+        _convolution_forward(x, *parameters)
+        torch.cuda.synchronize(device)
+    except Exception as error:  # Whatever the compiler or the driver raise.
+        return f"a first kernel failed with {type(error).__name__}: {error}"
+    return None
+
+
+def _on_device(tensor: Tensor):
+    """Triton launches on the current GPU."""
+    return torch.cuda.device(tensor.device) if tensor.is_cuda else nullcontext()
+
+
+def _scan_forward(*arguments):
+    from .scan_forward import forward
+
+    with _on_device(arguments[0]):
+        return forward(*arguments)
+
+
+def _scan_backward(*arguments):
+    from .scan_backward import backward
+
+    with _on_device(arguments[0]):
+        return backward(*arguments)
+
+
+def _states_shape(*arguments):
+    from .scan_forward import states_shape
+
+    return states_shape(*arguments)
+
+
+def _convolution_forward(*arguments):
+    from .convolutions import forward
+
+    with _on_device(arguments[0]):
+        return forward(*arguments)
+
+
+def _convolution_backward(*arguments):
+    from .convolutions import backward
+
+    with _on_device(arguments[0]):
+        return backward(*arguments)
+
+
+def convolution(hidden_states, weight, bias, weight2, bias2, reverse):
+    """Like `reference.convolution`."""
+    parameters = convolution_parameters(weight, bias, weight2, bias2)
+    if reverse:
+        parameters = parameters[2:] + parameters[:2]
+    outputs = _convolution(hidden_states, *parameters)
+    return outputs[::-1] if reverse else outputs
+
+
+# Of all devices, for the interpreter's sake.
+scan = register_scan("triton", "CompositeExplicitAutograd", _scan_forward, _scan_backward, _states_shape)
+_convolution = register_convolution("triton", "CompositeExplicitAutograd", _convolution_forward, _convolution_backward)

@@ -1,0 +1,183 @@
+# Copyright 2026 The hf-audio-ssm authors.
+# SPDX-License-Identifier: Apache-2.0
+"""The Triton backend where there is no GPU: its kernels under the interpreter, and compiled ahead of time for several GPUs."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from scan_cases import make_inputs
+
+from hf_audio_ssm.ops import triton as backend
+
+
+pytest.importorskip("triton")
+if backend.is_interpreted():
+    pytest.skip("these tests compile, or start the interpreter themselves", allow_module_level=True)
+
+
+def test_the_kernels_under_the_interpreter():
+    """In a process of its own: Triton decides when it is imported."""
+    result = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", str(Path(__file__).with_name("test_triton_kernels.py"))],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "TRITON_INTERPRET": "1", "CUDA_VISIBLE_DEVICES": ""},
+    )
+    assert result.returncode == 0, result.stdout[-10_000:] + result.stderr[-2000:]
+    assert " passed" in result.stdout
+
+
+def test_importing_the_package_leaves_triton_alone():
+    script = (
+        "import sys; import hf_audio_ssm; hf_audio_ssm.ops.explain_backends('cpu'); print('triton' in sys.modules)"
+    )
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "False"
+
+
+class Launches:
+    """Takes the kernels' launches and compiles each, with the sizes and types that it was called with, for a GPU."""
+
+    def __init__(self, monkeypatch, tmp_path, target):
+        from triton.backends.compiler import GPUTarget
+        from triton.runtime.jit import JITFunction
+
+        monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
+        self.target = GPUTarget(*target)
+        self.compiled: dict[str, object] = {}
+        monkeypatch.setattr(JITFunction, "run", self.take)
+
+    @property
+    def take(self):
+        launches = self
+
+        def run(function, *arguments, grid, warmup, num_warps=4, **named):
+            launches.compile(function, {**dict(zip(function.arg_names, arguments, strict=False)), **named}, num_warps)
+
+        return run
+
+    def compile(self, function, arguments, num_warps):
+        import triton
+        from triton.compiler import ASTSource
+
+        pointers = {torch.float32: "*fp32", torch.bfloat16: "*bf16", torch.float16: "*fp16"}
+        signature, constants, attributes = {}, {}, {}
+        for index, parameter in enumerate(function.params):
+            value = arguments[parameter.name]
+            if parameter.is_constexpr:
+                signature[parameter.name], constants[(index,)] = "constexpr", value
+                continue
+            if isinstance(value, torch.Tensor):
+                signature[parameter.name] = pointers[value.dtype]
+                divisible = value.data_ptr() % 16 == 0
+            else:
+                signature[parameter.name] = "fp32" if isinstance(value, float) else "i32"
+                divisible = isinstance(value, int) and value % 16 == 0
+            # What Triton itself finds out about arguments when it compiles at a launch.
+            if isinstance(value, int) and value == 1 and not parameter.do_not_specialize:
+                signature[parameter.name], constants[(index,)] = "constexpr", 1
+            elif divisible and not parameter.do_not_specialize:
+                attributes[(index,)] = [["tt.divisibility", 16]]
+        source = ASTSource(function, signature, constexprs=constants, attrs=attributes)
+        self.compiled[function.__name__] = triton.compile(source, target=self.target, options={"num_warps": num_warps})
+
+    def resources(self, name: str, tmp_path) -> tuple[int, int]:
+        """Registers of a thread, and bytes of its stack, by NVIDIA's tools that come with Triton."""
+        import triton.backends.nvidia as nvidia
+
+        binary = tmp_path / "kernel.cubin"
+        binary.write_bytes(self.compiled[name].asm["cubin"])
+        tool = Path(nvidia.__file__).parent / "bin" / "cuobjdump"
+        text = subprocess.run([tool, "-res-usage", binary], capture_output=True, text=True, check=True).stdout
+        fields = dict(field.split(":") for field in text.split() if field.startswith(("REG:", "STACK:")))
+        return int(fields["REG"]), int(fields["STACK"])
+
+
+def launch_all(monkeypatch, dtype, state_size, channels=384):
+    """Every kernel, with the sizes of SSAMBA tiny: both directions, gated, in several segments."""
+    from hf_audio_ssm.ops.triton import convolutions, scan_backward, scan_forward
+
+    monkeypatch.setattr(scan_forward, "programs_wanted", lambda device: 1 << 20)
+    directions = [list(make_inputs(1, 513, channels, state_size).values()) for _ in range(2)]
+    tensors = []
+    for x, dt, A, B, C, D, _, bias in directions:
+        sequences = (x.to(dtype), dt[..., :12].to(dtype))
+        tensors += [*sequences, torch.ones(channels, 12), bias, A, B.to(dtype), C.to(dtype), D]
+    x = tensors[0]
+    gate = torch.cat((x, x), dim=-1)[..., channels:]
+    _, saved = scan_forward.forward(*tensors, gate, 0.5, False, True)
+    scan_backward.backward(x, saved, *tensors, gate, 0.5, False)
+    parameters = [torch.ones(channels, 4), torch.ones(channels)] * 2
+    convolutions.forward(gate, *parameters)
+    convolutions.backward(x, x, gate, *parameters)
+
+
+KERNELS = {
+    "pack_kernel",
+    "segment_kernel",
+    "combine_kernel",
+    "scan_kernel",
+    "backward_kernel",
+    "convolution_kernel",
+    "silu_backward_kernel",
+    "transposed_kernel",
+}
+
+
+def test_compiled_for_an_h100(monkeypatch, tmp_path):
+    """Every kernel compiles with the sizes of SSAMBA tiny; none leaves the registers where it would cost time."""
+    launches = Launches(monkeypatch, tmp_path, ("cuda", 90, 32))
+    launch_all(monkeypatch, torch.bfloat16, 16)
+    assert set(launches.compiled) == KERNELS
+    used = {name: launches.resources(name, tmp_path) for name in KERNELS}
+    assert all(stack == 0 for name, (_, stack) in used.items() if name != "backward_kernel"), used
+    # 16 warps and more on a multiprocessor.
+    assert used["scan_kernel"][0] <= 128
+    assert used["segment_kernel"][0] <= 128
+    # Its pointers are spilled once, before its loops.
+    assert used["backward_kernel"][1] <= 256
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "target",
+    [("cuda", 75, 32), ("cuda", 80, 32), ("cuda", 100, 32), ("hip", "gfx90a", 64), ("hip", "gfx942", 64)],
+    ids=str,
+)
+@pytest.mark.parametrize(
+    ("dtype", "state_size"),
+    [(torch.float32, 8), (torch.float16, 16), (torch.float32, 32), (torch.float16, 64)],
+    ids=str,
+)
+def test_compiled_for_other_gpus(target, dtype, state_size, monkeypatch, tmp_path):
+    launches = Launches(monkeypatch, tmp_path, target)
+    launch_all(monkeypatch, dtype, state_size)
+    assert set(launches.compiled) == KERNELS
+
+
+def test_a_gpu_that_cannot_run_the_kernels_is_left_to_others(monkeypatch):
+    """No C compiler, an unknown GPU, an old driver: whatever a first kernel raises becomes the reason."""
+
+    def fail(*arguments):
+        raise RuntimeError("Failed to find C compiler")
+
+    monkeypatch.setattr(backend, "_convolution_forward", fail)
+    monkeypatch.setattr(torch, "ones", lambda *shape, device: torch.empty(shape))
+    monkeypatch.setattr(torch, "cuda", SimpleNamespace(is_available=lambda: True, current_device=lambda: 0))
+    backend._failure_on.cache_clear()
+    try:
+        assert backend.unavailable_because() == ("a first kernel failed with RuntimeError: Failed to find C compiler")
+        assert not backend.supports("cuda", torch.float32)
+    finally:
+        backend._failure_on.cache_clear()
+
+
+def test_without_triton(monkeypatch):
+    monkeypatch.setattr(backend, "find_spec", lambda name: None)
+    assert backend.unavailable_because() == "Triton is not installed"
+    assert not backend.supports("cuda", torch.float32)
