@@ -106,8 +106,8 @@ def launch_all(monkeypatch, dtype, state_size, channels=384):
     directions = [list(make_inputs(1, 513, channels, state_size).values()) for _ in range(2)]
     tensors = []
     for x, dt, A, B, C, D, _, bias in directions:
-        sequences = (x.to(dtype), dt[..., :12].to(dtype))
-        tensors += [*sequences, torch.ones(channels, 12), bias, A, B.to(dtype), C.to(dtype), D]
+        dt = dt[..., :12].to(dtype)
+        tensors += [x.to(dtype), dt, torch.ones(channels, dt.shape[2]), bias, A, B.to(dtype), C.to(dtype), D]
     x = tensors[0]
     gate = torch.cat((x, x), dim=-1)[..., channels:]
     _, saved = scan_forward.forward(*tensors, gate, 0.5, False, True)
@@ -157,6 +157,14 @@ def test_compiled_for_an_h100(monkeypatch, tmp_path):
 def test_compiled_for_other_gpus(target, dtype, state_size, monkeypatch, tmp_path):
     launches = Launches(monkeypatch, tmp_path, target)
     launch_all(monkeypatch, dtype, state_size)
+    assert set(launches.compiled) == KERNELS
+
+
+@pytest.mark.slow
+def test_compiled_for_sizes_of_one(monkeypatch, tmp_path):
+    """Triton makes arguments that are 1 constants."""
+    launches = Launches(monkeypatch, tmp_path, ("cuda", 90, 32))
+    launch_all(monkeypatch, torch.float32, 1, channels=1)
     assert set(launches.compiled) == KERNELS
 
 

@@ -184,7 +184,7 @@ def backward_kernel(
     skip = tl.load(D + c, mask=inside, other=0.0)
     tile = over_channels(n) * channels + over_states(c) * unit
     in_tile = over_states(inside) & over_channels(n < state_size)
-    tile_size = state_size.to(tl.int64) * channels
+    tile_size = state_size * channels
     first = segment * segment_steps
     last = tl.minimum(first + segment_steps, length)
 

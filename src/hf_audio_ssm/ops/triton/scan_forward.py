@@ -153,7 +153,7 @@ def scan_kernel(
     skip = tl.load(D + c, mask=inside, other=0.0)
     tile = over_channels(n) * channels + over_states(c) * unit
     in_tile = over_states(inside) & over_channels(n < state_size)
-    tile_size = state_size.to(tl.int64) * channels
+    tile_size = state_size * channels
     first = segment * segment_steps
     last = tl.minimum(first + segment_steps, length)
     if HAS_ENTRIES:
@@ -305,7 +305,7 @@ def segment_kernel(
         gate += gate_row
         BC += BC_row
     place = sequence * num_segments + segment
-    tl.store(ends + place * state_size.to(tl.int64) * channels + tile, state, mask=in_tile)
+    tl.store(ends + place * state_size * channels + tile, state, mask=in_tile)
     tl.store(sums + place * channels + c, sum_dt, mask=inside)
 
 
