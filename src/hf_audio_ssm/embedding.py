@@ -79,11 +79,13 @@ def load_encoder(
         [`InputError`]: If it cannot be loaded, or is no encoder of patches.
     """
     try:
-        encoder = AutoModel.from_pretrained(model, revision=revision)
+        encoder, info = AutoModel.from_pretrained(model, revision=revision, output_loading_info=True)
         feature_extractor = AutoFeatureExtractor.from_pretrained(model, revision=revision)
     except (OSError, ValueError) as error:
         raise InputError(f"`model` {model!r} cannot be loaded: {error}") from error
     _check_encoder(encoder)
+    if info["missing_keys"]:
+        raise InputError(f"`model` {model!r} lacks weights of the encoder: {', '.join(sorted(info['missing_keys']))}")
     return encoder.eval().to(device or "cpu"), feature_extractor
 
 

@@ -476,19 +476,17 @@ class _LineFormatter(logging.Formatter):
         return f"{'warning' if record.levelno >= logging.WARNING else 'note'}: {record.getMessage()}"
 
 
-def run_converter(parser: argparse.ArgumentParser, convert: Callable[..., Path], argv: list[str] | None = None) -> int:
+def report_conversion(convert: Callable[..., Path], arguments: Mapping[str, Any]) -> int:
     """
-    Runs a converter from the command line: notes, warnings, and an error as one line, go to stderr.
+    Converts for the command line: notes, warnings, and an error as one line, go to stderr.
 
     Args:
-        parser (`argparse.ArgumentParser`): The parser, whose destinations are the arguments of `convert`.
         convert (`Callable[..., Path]`): The converter; it returns the folder it wrote.
-        argv (`list[str]`, *optional*): The arguments, by default those of the process.
+        arguments (`Mapping[str, Any]`): Its arguments.
 
     Returns:
         `int`: The exit status, 1 after an error.
     """
-    arguments = vars(parser.parse_args(argv))
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_LineFormatter())
     logger.addHandler(handler)
@@ -503,3 +501,18 @@ def run_converter(parser: argparse.ArgumentParser, convert: Callable[..., Path],
         logger.removeHandler(handler)
     print(f"Wrote {folder}")
     return 0
+
+
+def run_converter(parser: argparse.ArgumentParser, convert: Callable[..., Path], argv: list[str] | None = None) -> int:
+    """
+    Runs a converter as a script.
+
+    Args:
+        parser (`argparse.ArgumentParser`): The parser, whose destinations are the arguments of `convert`.
+        convert (`Callable[..., Path]`): The converter; it returns the folder it wrote.
+        argv (`list[str]`, *optional*): The arguments, by default those of the process.
+
+    Returns:
+        `int`: The exit status, 1 after an error.
+    """
+    return report_conversion(convert, vars(parser.parse_args(argv)))

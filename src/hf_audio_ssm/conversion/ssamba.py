@@ -110,9 +110,13 @@ def convert(checkpoint: str | Path, output_dir: str | Path, unpaired: bool = Fal
     )
 
 
+def add_arguments(parser: argparse._ActionsContainer) -> None:
+    """The arguments that this model alone has."""
+    parser.add_argument("--unpaired", action="store_true", help="layers follow each other (if_bidirectional false)")
+
+
 def make_parser() -> argparse.ArgumentParser:
     """The command line; its destinations are the arguments of [`convert`]."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    group = add_patch_encoder_arguments(parser)
-    group.add_argument("--unpaired", action="store_true", help="layers follow each other (if_bidirectional false)")
+    add_arguments(add_patch_encoder_arguments(parser))
     return parser

@@ -111,9 +111,15 @@ def convert(
     return convert_patch_encoder(ORIGINAL, sizes, checkpoint, output_dir, **arguments)
 
 
+def add_arguments(parser: argparse._ActionsContainer) -> None:
+    """The arguments that this model alone has."""
+    parser.add_argument(
+        "--num_attention_heads", type=int, help="attention heads (of the published widths, one for 64)"
+    )
+
+
 def make_parser() -> argparse.ArgumentParser:
     """The command line; its destinations are the arguments of [`convert`]."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    group = add_patch_encoder_arguments(parser)
-    group.add_argument("--num_attention_heads", type=int, help="attention heads (of the published widths, one for 64)")
+    add_arguments(add_patch_encoder_arguments(parser))
     return parser

@@ -1,0 +1,70 @@
+# Copyright 2026 The hf-audio-ssm authors.
+# SPDX-License-Identifier: Apache-2.0
+"""The command line, `hf-audio-ssm`: one module per command, each with `add_arguments` and `run`."""
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+from ..errors import InputError
+
+
+COMMANDS = {
+    "classify": "label audio files with a fine-tuned checkpoint",
+    "embed": "write the embeddings of audio files",
+    "convert": "turn an original SSAMBA or SSAST checkpoint into one for transformers",
+    "info": "tell what a checkpoint is, and how fast it runs here",
+}
+EXIT_CODES = """\
+exit codes:
+  0    all went well
+  1    nothing was done; the message says why
+  2    the command line was not understood
+  3    some audio files could not be used; all others were
+  130  interrupted
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """
+    Runs a command.
+
+    Args:
+        argv (`Sequence[str]`, *optional*): The arguments; by default those of the process.
+
+    Returns:
+        `int`: The exit code, see `EXIT_CODES`.
+    """
+    argv = list(sys.argv[1:] if argv is None else argv)
+    formatting = {"formatter_class": argparse.RawDescriptionHelpFormatter}
+    parser = argparse.ArgumentParser(
+        "hf-audio-ssm", description="Audio state-space models for transformers.", epilog=EXIT_CODES, **formatting
+    )
+    subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    modules = {}
+    for name, summary in COMMANDS.items():
+        # A command's own modules, torch among them, are loaded where it is the one that is asked for.
+        if name in argv[:1]:
+            modules[name] = importlib.import_module(f".{name}", __name__)
+        module = modules.get(name)
+        subparser = subparsers.add_parser(name, help=summary, description=module and module.__doc__, **formatting)
+        if module is not None:
+            module.add_arguments(subparser)
+            # Commands show progress and errors of their own; the progress of downloads stays.
+            logging = importlib.import_module("transformers").utils.logging
+            logging.disable_progress_bar()
+            logging.set_verbosity_error()
+    arguments = vars(parser.parse_args(argv))
+    try:
+        return modules[arguments.pop("command")].run(**arguments)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        # Whoever read the output has seen enough; nothing may be written to it when the process ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
