@@ -17,6 +17,7 @@ __version__ = "0.1.0"
 
 # Public name -> module that defines it.
 _MODULES = {
+    "Annotation": ".annotation",
     "ClipEmbedding": ".embedding",
     "MaskedPatchModelingOutput": ".models.patch_encoder.masked_patch_modeling",
     "SsambaConfig": ".models.ssamba.configuration_ssamba",
@@ -32,6 +33,7 @@ _MODULES = {
     "SsastForPreTraining": ".models.ssast.modeling_ssast",
     "SsastModel": ".models.ssast.modeling_ssast",
     "SsastPreTrainedModel": ".models.ssast.modeling_ssast",
+    "annotate": ".annotation",
     "embed": ".embedding",
 }
 
@@ -39,6 +41,7 @@ __all__ = sorted([*_MODULES, "ops"])
 
 if TYPE_CHECKING:
     from . import ops
+    from .annotation import Annotation, annotate
     from .embedding import ClipEmbedding, embed
     from .models.patch_encoder.masked_patch_modeling import MaskedPatchModelingOutput
     from .models.ssamba.configuration_ssamba import SsambaConfig

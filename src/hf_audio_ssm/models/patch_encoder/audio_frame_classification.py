@@ -33,8 +33,8 @@ class PatchEncoderFrameClassifierOutput(TokenClassifierOutput):
             Scores of each time step; zeros where a clip has ended.
         timestamps (`torch.Tensor` of shape `(steps, 2)`):
             Beginning and end of each time step, in seconds.
-        step_attention_mask (`torch.BoolTensor` of shape `(batch_size, steps)`):
-            True for the time steps that a clip has.
+        step_attention_mask (`torch.BoolTensor` of shape `(batch_size, steps)`, *optional*):
+            True for the time steps that a clip has. `None` where clips do not differ.
         kwargs:
             As in the encoder.
     """
@@ -45,7 +45,7 @@ class PatchEncoderFrameClassifierOutput(TokenClassifierOutput):
 
 def pool_steps(
     patches: torch.Tensor, config: PatchEncoderConfig, patch_attention_mask: torch.Tensor | None = None
-) -> tuple[torch.Tensor, torch.Tensor]:
+) -> tuple[torch.Tensor, torch.Tensor | None]:
     """
     Averages the tokens of each time step: of all mel rows, in the columns whose centre lies in the step. A step between
     the centres of two columns, where steps are finer than columns, takes the nearer column.
@@ -57,14 +57,16 @@ def pool_steps(
             True for the patches that count, where these are not all.
 
     Returns:
-        `tuple[torch.Tensor, torch.Tensor]`: the means `(batch_size, steps, hidden_size)`, zeros where no patch counts,
-        and which steps have one `(batch_size, steps)`.
+        `tuple[torch.Tensor, torch.Tensor | None]`: the means `(batch_size, steps, hidden_size)`, zeros where no patch
+        counts, and which steps have one `(batch_size, steps)`; `None` where all patches count.
     """
     grid = (config.patch_grid()[0], -1)
     if patch_attention_mask is None:
-        patch_attention_mask = torch.ones(patches.shape[:2], dtype=torch.bool, device=patches.device)
-    sums = torch.where(patch_attention_mask[..., None], patches, 0).unflatten(1, grid).sum(dim=1)
-    counts = patch_attention_mask.unflatten(1, grid).sum(dim=1)
+        sums = patches.unflatten(1, grid).sum(dim=1)
+        counts = torch.full(sums.shape[:2], grid[0], device=patches.device)
+    else:
+        sums = torch.where(patch_attention_mask[..., None], patches, 0).unflatten(1, grid).sum(dim=1)
+        counts = patch_attention_mask.unflatten(1, grid).sum(dim=1)
     num_columns, step = counts.shape[1], config.frames_per_label
     stride, centre = config.time_stride, config.patch_shape[1] / 2
 
@@ -80,7 +82,7 @@ def pool_steps(
     columns = columns.clamp(max=num_columns - 1)
     counts = torch.where(is_used, counts[:, columns], 0).sum(dim=2)
     sums = torch.where(is_used[..., None], sums[:, columns], 0).sum(dim=2)
-    return sums / counts.clamp(min=1)[..., None], counts > 0
+    return sums / counts.clamp(min=1)[..., None], None if patch_attention_mask is None else counts > 0
 
 
 class PatchEncoderForAudioFrameClassification:
@@ -128,7 +130,9 @@ class PatchEncoderForAudioFrameClassification:
         outputs = self.base_model(input_values, attention_mask=attention_mask, **kwargs)
         patches = outputs.last_hidden_state[:, self.config.num_prefix_tokens :]
         pooled, step_attention_mask = pool_steps(patches, self.config, outputs.patch_attention_mask)
-        logits = torch.where(step_attention_mask[..., None], self.classifier(pooled), 0)
+        logits = self.classifier(pooled)
+        if step_attention_mask is not None:
+            logits = torch.where(step_attention_mask[..., None], logits, 0)
         beginnings = torch.arange(logits.shape[1], device=logits.device) * self.config.frames_per_label
         timestamps = torch.stack((beginnings, beginnings + self.config.frames_per_label), dim=1) * SECONDS_PER_FRAME
         return PatchEncoderFrameClassifierOutput(
@@ -141,7 +145,7 @@ class PatchEncoderForAudioFrameClassification:
         )
 
     def frame_loss(
-        self, logits: torch.Tensor, labels: torch.Tensor, step_attention_mask: torch.Tensor
+        self, logits: torch.Tensor, labels: torch.Tensor, step_attention_mask: torch.Tensor | None
     ) -> torch.Tensor:
         """Cross-entropy (single-label), or binary cross-entropy (multi-label), of the labelled time steps."""
         if self.config.problem_type is None:
@@ -154,8 +158,9 @@ class PatchEncoderForAudioFrameClassification:
                 f"`labels` must have the shape {tuple(expected)} for {self.config.problem_type} of {logits.shape[1]} time "
                 f"steps, got {tuple(labels.shape)}."
             )
-        mask = step_attention_mask if is_single else step_attention_mask[..., None]
-        labels = torch.where(mask, labels, IGNORED_LABEL)
+        if step_attention_mask is not None:
+            mask = step_attention_mask if is_single else step_attention_mask[..., None]
+            labels = torch.where(mask, labels, IGNORED_LABEL)
         if is_single:
             return F.cross_entropy(logits.transpose(1, 2).float(), labels.long(), ignore_index=IGNORED_LABEL)
         is_labelled = labels != IGNORED_LABEL

@@ -543,6 +543,40 @@ class SsambaFeatureExtractor(SavesCode, SequenceFeatureExtractor):
             features = {key: value.cpu().numpy() for key, value in features.items()}
         return BatchFeature(features)
 
+    @torch.no_grad()
+    def stream(self, blocks: Iterable[np.ndarray]) -> Iterator[torch.Tensor]:
+        """
+        The filter bank of a recording of any length, block by block, in memory for one block: normalised as a call's, not
+        padded. A call subtracts the recording's mean first, which a stream cannot know; each frame's own mean is
+        subtracted all the same, so that both agree to float32's rounding.
+
+        Args:
+            blocks (iterable of `np.ndarray`):
+                The recording's consecutive mono samples at the feature extractor's rate, each (samples,), of any length.
+
+        Yields:
+            `torch.Tensor` of shape (frames, num_mel_bins): the frames that each block completes, if any.
+
+        Raises:
+            `ValueError`, `TypeError`: if a block cannot be used (see a call), but for its length.
+        """
+        frame_length, frame_shift, _ = _frame_sizes(self.sampling_rate)
+        rest = torch.empty(0)
+        for index, block in enumerate(blocks):
+            name = f"blocks[{index}]"
+            samples = _read_values(block, name)
+            if samples.ndim != 1:
+                raise ValueError(f"`{name}` must have the shape (samples,), got {tuple(samples.shape)}.")
+            rest = torch.cat((rest, samples.cpu()))
+            if len(rest) < frame_length:
+                continue
+            values = torch.empty((self._num_frames(rest), self.num_mel_bins), dtype=torch.float32)
+            self._extract_fbank_features([rest], [len(values)], [name], [values])
+            if self.do_normalize:
+                values.sub_(self.mean).div_(self.std * 2)
+            rest = rest[len(values) * frame_shift :]
+            yield values
+
     @staticmethod
     def _padding_strategy(padding) -> PaddingStrategy:
         if isinstance(padding, bool):
