@@ -7,9 +7,9 @@ import subprocess
 import sys
 
 import pytest
-from transformers import AutoFeatureExtractor
+from transformers import AutoConfig, AutoFeatureExtractor, AutoModelForAudioClassification
 
-from hf_audio_ssm import SsambaConfig, SsambaFeatureExtractor, SsambaForAudioClassification, SsambaModel
+from hf_audio_ssm import SsambaConfig, SsambaFeatureExtractor, SsambaModel
 from hf_audio_ssm.models import AUTO_CLASSES
 from hf_audio_ssm.remote_code import flat_code
 
@@ -52,9 +52,10 @@ def test_modules_are_flat(model_type):
                 assert f"{line.split()[1][1:]}.py" in files, (name, line)
 
 
-def test_saved_model_and_feature_extractor_load_without_the_package(tmp_path):
-    config = SsambaConfig(hidden_size=16, num_hidden_layers=2, max_length=64, num_labels=3)
-    SsambaForAudioClassification(config).save_pretrained(tmp_path / "saved")
+@pytest.mark.parametrize("model_type", AUTO_CLASSES)
+def test_saved_model_and_feature_extractor_load_without_the_package(model_type, tmp_path):
+    config = AutoConfig.for_model(model_type, hidden_size=16, num_hidden_layers=2, max_length=64, num_labels=3)
+    AutoModelForAudioClassification.from_config(config).save_pretrained(tmp_path / "saved")
     SsambaFeatureExtractor(max_length=64).save_pretrained(tmp_path / "saved")
     assert (
         load_without_package(tmp_path / "saved", "AutoModelForAudioClassification", tmp_path) == "torch.Size([1, 3])"
