@@ -36,14 +36,22 @@ def test_transformers_common_tests(tmp_path):
     with tarfile.open(archive) as file:
         file.extractall(tmp_path, filter="data")
     root = tmp_path / archive.name.removesuffix(".tar.gz")
-    suite = Path(__file__).with_name("ssamba_suite.py").read_text(encoding="utf-8")
-    for name, text in {**MISSING, "models/ssamba/test_ssamba.py": suite}.items():
+    suite = Path(__file__).with_name("model_suite.py").read_text(encoding="utf-8")
+    for name, text in {**MISSING, "models/encoders/test_encoders.py": suite}.items():
         path = root / "tests" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
     for folder in {path.parent for path in (root / "tests").rglob("*.py")} | {root / "tests" / "models"}:
         (folder / "__init__.py").touch()
-    command = [sys.executable, "-m", "pytest", "tests/models/ssamba/test_ssamba.py", "-q", "-p", "no:cacheprovider"]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "tests/models/encoders/test_encoders.py",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+    ]
     result = subprocess.run([*command, "-W", "ignore"], cwd=root, capture_output=True, text=True)
     assert result.returncode == 0, result.stdout[-5000:]
     assert " passed" in result.stdout

@@ -1,8 +1,9 @@
 # Copyright 2026 The hf-audio-ssm authors.
 # SPDX-License-Identifier: Apache-2.0
-"""SSAMBA in transformers' own common tests; `test_transformers_common.py` puts this file among them."""
+"""The models in transformers' own common tests; `test_transformers_common.py` puts this file among them."""
 
 import unittest
+import unittest.mock
 
 import numpy as np
 import torch
@@ -16,6 +17,11 @@ from hf_audio_ssm import (
     SsambaForAudioFrameClassification,
     SsambaForPreTraining,
     SsambaModel,
+    SsastConfig,
+    SsastForAudioClassification,
+    SsastForAudioFrameClassification,
+    SsastForPreTraining,
+    SsastModel,
 )
 
 from ... import test_modeling_common
@@ -25,22 +31,28 @@ from ...test_sequence_feature_extraction_common import SequenceFeatureExtraction
 
 
 # The common tests know by these names which labels a model takes.
-test_modeling_common.MODEL_MAPPING_NAMES["ssamba"] = "SsambaModel"
-test_modeling_common.MODEL_FOR_AUDIO_CLASSIFICATION_MAPPING_NAMES["ssamba"] = "SsambaForAudioClassification"
+for model_type, name in (("ssamba", "Ssamba"), ("ssast", "Ssast")):
+    test_modeling_common.MODEL_MAPPING_NAMES[model_type] = f"{name}Model"
+    test_modeling_common.MODEL_FOR_AUDIO_CLASSIFICATION_MAPPING_NAMES[model_type] = f"{name}ForAudioClassification"
 
 
-class SsambaModelTester:
+class EncoderModelTester:
     batch_size = 3
     is_training = True
     hidden_size = 32
     num_hidden_layers = 2
-    seq_length = 1 + 4 * 6
+    num_attention_heads = 4
+    # Of patches, for the tests that make masks for themselves.
+    num_masks = 9
+    mask_length = 24
 
-    def __init__(self, paired_layers: bool):
-        self.paired_layers = paired_layers
+    def __init__(self, config_class: type, fields: dict):
+        self.config_class = config_class
+        self.fields = fields
+        self.seq_length = config_class.num_prefix_tokens + 4 * 6
 
-    def get_config(self) -> SsambaConfig:
-        return SsambaConfig(
+    def get_config(self):
+        return self.config_class(
             patch_size=2,
             frequency_stride=2,
             time_stride=2,
@@ -49,29 +61,23 @@ class SsambaModelTester:
             hidden_size=self.hidden_size,
             num_hidden_layers=self.num_hidden_layers,
             hidden_dropout_prob=0.1,
-            paired_layers=self.paired_layers,
+            **self.fields,
         )
 
     def prepare_config_and_inputs_for_common(self):
         return self.get_config(), {"input_values": floats_tensor([self.batch_size, 12, 8])}
 
 
-class SsambaModelTests(ModelTesterMixin):
-    all_model_classes = (
-        SsambaModel,
-        SsambaForAudioClassification,
-        SsambaForAudioFrameClassification,
-        SsambaForPreTraining,
-    )
+class EncoderModelTests(ModelTesterMixin):
+    config_class: type
+    fields: dict = {}
     test_resize_embeddings = False
-    has_attentions = False
-    paired_layers: bool
 
     def setUp(self):
-        self.model_tester = SsambaModelTester(self.paired_layers)
+        self.model_tester = EncoderModelTester(self.config_class, self.fields)
         self.config_tester = ConfigTester(
             self,
-            config_class=SsambaConfig,
+            config_class=self.config_class,
             has_text_modality=False,
             common_properties=["hidden_size", "num_hidden_layers"],
             hidden_size=32,
@@ -79,12 +85,16 @@ class SsambaModelTests(ModelTesterMixin):
 
     def _prepare_for_class(self, inputs_dict, model_class, return_labels=False):
         inputs = super()._prepare_for_class(inputs_dict, model_class, return_labels)
-        if model_class is SsambaForPreTraining:
+        if inputs.get("attention_mask") is not None:
+            # Ours has frames, not tokens, and padding at the end.
+            inputs["attention_mask"] = torch.ones(inputs["input_values"].shape[:2], dtype=torch.long)
+            inputs["attention_mask"][-1, -4:] = 0
+        if model_class.__name__.endswith("ForPreTraining"):
             # Else each call draws a mask, and no two calls agree.
             mask = torch.zeros(inputs["input_values"].shape[0], 24, dtype=torch.bool, device=torch_device)
             mask[:, 1:10] = True
             inputs["bool_masked_pos"] = mask
-        if model_class is SsambaForAudioFrameClassification and return_labels:
+        if model_class.__name__.endswith("ForAudioFrameClassification") and return_labels:
             inputs["labels"] = torch.zeros(inputs["input_values"].shape[0], 1, dtype=torch.long, device=torch_device)
         return inputs
 
@@ -97,17 +107,45 @@ class SsambaModelTests(ModelTesterMixin):
             assert isinstance(model.get_input_embeddings(), torch.nn.Module)
             assert model.get_output_embeddings() is None
 
+    def test_model_outputs_equivalence(self):
+        # The comparison subtracts, which torch refuses for the mask that frame classification returns.
+        classes = [cls for cls in self.all_model_classes if not cls.__name__.endswith("FrameClassification")]
+        with unittest.mock.patch.object(self, "all_model_classes", tuple(classes)):
+            super().test_model_outputs_equivalence()
+
     @unittest.skip("Spectrograms are the only input.")
     def test_inputs_embeds(self):
         pass
 
 
+class SsambaModelTests(EncoderModelTests):
+    config_class = SsambaConfig
+    all_model_classes = (
+        SsambaModel,
+        SsambaForAudioClassification,
+        SsambaForAudioFrameClassification,
+        SsambaForPreTraining,
+    )
+    has_attentions = False
+
+
 class PairedSsambaModelTest(SsambaModelTests, unittest.TestCase):
-    paired_layers = True
+    fields = {"paired_layers": True}
 
 
 class UnpairedSsambaModelTest(SsambaModelTests, unittest.TestCase):
-    paired_layers = False
+    fields = {"paired_layers": False}
+
+
+class SsastModelTest(EncoderModelTests, unittest.TestCase):
+    config_class = SsastConfig
+    all_model_classes = (
+        SsastModel,
+        SsastForAudioClassification,
+        SsastForAudioFrameClassification,
+        SsastForPreTraining,
+    )
+    fields = {"num_attention_heads": 4, "intermediate_size": 37}
 
 
 class SsambaFeatureExtractionTester:
