@@ -13,8 +13,19 @@ from pathlib import Path
 from typing import Any
 
 
+def wall_seconds(call: Callable[[], object]) -> float:
+    """Seconds that a call takes."""
+    start = time.perf_counter()
+    call()
+    return time.perf_counter() - start
+
+
 def interleaved_times(
-    calls: Mapping[str, Callable[[], object]], repeats: int, warm_ups: int = 2, budget: float = math.inf
+    calls: Mapping[str, Callable[[], object]],
+    repeats: int,
+    warm_ups: int = 2,
+    budget: float = math.inf,
+    seconds_of: Callable[[Callable[[], object]], float] = wall_seconds,
 ) -> dict[str, list[float]]:
     """
     Calls in turn, so that a change in the machine's load meets all.
@@ -24,6 +35,7 @@ def interleaved_times(
         repeats: Measured rounds at most.
         warm_ups: Rounds before them that are not measured.
         budget: Seconds after which no further round is begun; one is always measured.
+        seconds_of: Makes a call and returns the seconds that it takes.
 
     Returns:
         Seconds of each measured call, by name.
@@ -34,9 +46,7 @@ def interleaved_times(
         if round_index > 0 and time.perf_counter() - begin > budget:
             break
         for name, call in calls.items():
-            start = time.perf_counter()
-            call()
-            elapsed = time.perf_counter() - start
+            elapsed = seconds_of(call)
             if round_index >= 0:
                 times[name].append(elapsed)
     return times
@@ -55,9 +65,7 @@ def peak_memory(call: Callable[[], object]) -> tuple[float, int | None]:
         ctypes.CDLL(None).malloc_trim(0)
         before = _status_bytes("VmRSS")
         reset.write_text("5")
-    start = time.perf_counter()
-    call()
-    seconds = time.perf_counter() - start
+    seconds = wall_seconds(call)
     return seconds, None if before is None else _status_bytes("VmHWM") - before
 
 

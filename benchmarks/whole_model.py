@@ -48,7 +48,7 @@ def ssast_config(size: str, frames: int, **arguments) -> ASTConfig:
     )
 
 
-def make_call(way: str, size: str, tokens: int, batch_size: int) -> Callable[[], object]:
+def make_call(way: str, size: str, tokens: int, batch_size: int, device: str = "cpu") -> Callable[[], object]:
     """A forward pass of a model with random weights on random input."""
     frames = frames_of(tokens)
     dtype = torch.bfloat16 if way.endswith("bfloat16") else torch.float32
@@ -59,8 +59,8 @@ def make_call(way: str, size: str, tokens: int, batch_size: int) -> Callable[[],
     else:
         config = ssast_config(size, frames, attn_implementation=way.split(",")[0])
         model = ASTModel(config)
-    model = model.to(dtype).eval()
-    input_values = torch.randn(batch_size, frames, 128, dtype=dtype)
+    model = model.to(device, dtype).eval()
+    input_values = torch.randn(batch_size, frames, 128).to(device, dtype)
 
     @torch.inference_mode()
     def call() -> object:
@@ -194,13 +194,13 @@ def plot(rows: list[dict[str, Any]], path: Path) -> None:
     """Time and memory over tokens, one line for each way; a column for each size, at the first batch size and threads."""
     from matplotlib.figure import Figure
 
-    sizes = list(dict.fromkeys(row["size"] for row in rows))
-    first = {field: rows[0][field] for field in ("batch", "threads")}
+    sizes, ways = (list(dict.fromkeys(row[field] for row in rows)) for field in ("size", "way"))
+    first = {field: rows[0][field] for field in ("batch", "threads") if field in rows[0]}
     figure = Figure(figsize=(5 * len(sizes), 8), layout="constrained")
     axes = figure.subplots(2, len(sizes), squeeze=False, sharex=True)
     for column, size in enumerate(sizes):
         for line, (field, label) in enumerate((("seconds", "seconds"), ("peak_mib", "peak memory (MiB)"))):
-            for way in WAYS:
+            for way in ways:
                 points = [
                     (row["tokens"], row[field])
                     for row in rows
@@ -213,7 +213,7 @@ def plot(rows: list[dict[str, Any]], path: Path) -> None:
                     axes[line][column].plot(*zip(*points, strict=True), marker="o", label=way)
             axes[line][column].set(xscale="log", yscale="log", ylabel=label)
             axes[line][column].grid(alpha=0.3)
-        axes[0][column].set_title(f"{size}, batch {first['batch']}, {first['threads']} thread(s)")
+        axes[0][column].set_title(", ".join([size, *(f"{field} {value}" for field, value in first.items())]))
         axes[1][column].set_xlabel("tokens")
     axes[0][0].legend()
     figure.savefig(path, dpi=120)

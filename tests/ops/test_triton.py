@@ -11,6 +11,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from scan_cases import make_inputs
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from hf_audio_ssm.ops import triton as backend
 
@@ -168,21 +169,38 @@ def test_compiled_for_sizes_of_one(monkeypatch, tmp_path):
     assert set(launches.compiled) == KERNELS
 
 
-def test_a_gpu_that_cannot_run_the_kernels_is_left_to_others(monkeypatch):
+@pytest.fixture
+def pretended_gpu(monkeypatch):
+    """A GPU whose tensors lie on the CPU, and no memory of what ran on it."""
+    ones = torch.ones
+    monkeypatch.setattr(torch, "ones", lambda *shape, device: ones(shape))
+    no_gpu = {"is_available": lambda: True, "current_device": lambda: 0, "synchronize": lambda device: None}
+    monkeypatch.setattr(torch, "cuda", SimpleNamespace(**no_gpu, get_device_capability=lambda: (9, 0)))
+    backend._failure_on.cache_clear()
+    yield
+    backend._failure_on.cache_clear()
+
+
+def test_a_gpu_that_cannot_run_the_kernels_is_left_to_others(monkeypatch, pretended_gpu):
     """No C compiler, an unknown GPU, an old driver: whatever a first kernel raises becomes the reason."""
 
     def fail(*arguments):
         raise RuntimeError("Failed to find C compiler")
 
     monkeypatch.setattr(backend, "_convolution_forward", fail)
-    monkeypatch.setattr(torch, "ones", lambda *shape, device: torch.empty(shape))
-    monkeypatch.setattr(torch, "cuda", SimpleNamespace(is_available=lambda: True, current_device=lambda: 0))
-    backend._failure_on.cache_clear()
-    try:
-        assert backend.unavailable_because() == ("a first kernel failed with RuntimeError: Failed to find C compiler")
-        assert not backend.supports("cuda", torch.float32)
-    finally:
-        backend._failure_on.cache_clear()
+    assert backend.unavailable_because() == "a first kernel failed with RuntimeError: Failed to find C compiler"
+    assert not backend.supports("cuda", torch.float32)
+
+
+def test_a_gpu_is_tried_once_whatever_traces_the_first_call(monkeypatch, pretended_gpu):
+    """With the fake tensors of an export a kernel would fail."""
+    tried = []
+    monkeypatch.setattr(backend, "_convolution_forward", lambda x, *parameters: tried.append(type(x)))
+    with FakeTensorMode():
+        assert backend.supports("cuda", torch.float32)
+    assert backend.supports("cuda", torch.bfloat16)
+    assert not backend.supports("cuda", torch.float64)
+    assert tried == [torch.Tensor]
 
 
 def test_without_triton(monkeypatch):

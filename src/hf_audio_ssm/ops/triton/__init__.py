@@ -3,6 +3,7 @@
 """Triton kernels for GPUs as `torch.library` operators. Triton itself is imported with the first call that needs it."""
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from functools import cache
 from importlib.util import find_spec
@@ -50,11 +51,15 @@ def _failure_on(device_index: int) -> str | None:
     Why a first small call fails on a GPU, None if it works: there are GPUs that Triton does not know, and Triton needs a C
     compiler of its own when it first runs.
     """
-    device = torch.device("cuda", device_index)
+    # In a thread of its own, where no tracer or compiler that may be at work here sees it.
+    with ThreadPoolExecutor(1) as executor:
+        return executor.submit(_try_a_kernel, torch.device("cuda", device_index)).result()
+
+
+def _try_a_kernel(device: torch.device) -> str | None:
     try:
         x = torch.ones(1, 1, 1, device=device)
-        parameters = convolution_parameters(x[0], x[0, 0], x[0], x[0, 0])
-        _convolution_forward(x, *parameters)
+        _convolution_forward(x, *convolution_parameters(x[0], x[0, 0], x[0], x[0, 0]))
         torch.cuda.synchronize(device)
     except Exception as error:  # Whatever the compiler or the driver raise.
         return f"a first kernel failed with {type(error).__name__}: {error}"

@@ -1,0 +1,168 @@
+# Copyright 2026 The hf-audio-ssm authors.
+# SPDX-License-Identifier: Apache-2.0
+"""The GPU benchmark, as far as it goes without a GPU: tiny sizes on the CPU, its tables, plots, limits and claims."""
+
+import json
+import subprocess
+import sys
+from importlib import import_module
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture
+def benchmarks(monkeypatch):
+    """The benchmarks' modules by name."""
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    names = ("gpu", "gpu_measuring", "gpu_model", "gpu_scan", "measuring", "whole_model")
+    return SimpleNamespace(**{name: import_module(name) for name in names})
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_without_a_gpu_it_says_so():
+    result = subprocess.run([sys.executable, str(ROOT / "benchmarks/gpu.py")], capture_output=True, text=True)
+    assert result.returncode == 1
+    assert "needs a GPU, and torch finds none" in result.stderr
+
+
+@pytest.mark.parametrize("kind", ["inference", "training"])
+def test_the_model(kind, benchmarks, tmp_path):
+    meter = benchmarks.gpu_measuring.Meter("cpu")
+    ways = ("ssamba", "sdpa", "eager")
+    rows = benchmarks.gpu_model.run(meter, kind, ["tiny"], [9, 17], [1], ways=ways, repeats=1)
+    assert [(row["tokens"], row["way"]) for row in rows] == [(tokens, way) for tokens in (9, 17) for way in ways]
+    assert all(row["seconds"] > 0 and row["left_out"] is None for row in rows)
+    lines = benchmarks.gpu_model.summary(rows)
+    assert lines[1]["sdpa s x"] == pytest.approx(rows[4]["seconds"] / rows[3]["seconds"])
+    assert "17" in benchmarks.measuring.table(lines)
+    benchmarks.whole_model.plot(rows, tmp_path / "plot.png")
+    assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")
+    benchmarks.measuring.write_json(tmp_path / "rows.json", rows)
+    assert json.loads((tmp_path / "rows.json").read_text()) == rows
+
+
+def test_all_sections_in_one_run(benchmarks, monkeypatch, tmp_path, capsys):
+    """But the profile, which only a GPU has."""
+    monkeypatch.setattr(benchmarks.gpu, "SCAN_TOKENS", (17,))
+    monkeypatch.setattr(benchmarks.gpu, "SCAN_BATCH_SIZES", (1,))
+    monkeypatch.setattr(benchmarks.gpu_model, "KINDS", {"inference": ("ssamba", "sdpa")})
+    options = "--sections scan inference --sizes tiny --tokens 17 9 --batch_sizes 1 --repeats 1 --output"
+    arguments = benchmarks.gpu.make_parser().parse_args([*options.split(), str(tmp_path)])
+    limits = benchmarks.gpu_measuring.Limits(1e9, 1e9, 1e9, 1e9)
+    benchmarks.gpu.run(arguments, benchmarks.gpu_measuring.Meter("cpu"), limits, {"device": "none"})
+    written = json.loads((tmp_path / "gpu.json").read_text())
+    assert list(written) == ["device", "scan", "inference", "claims"]
+    assert [row["tokens"] for row in written["inference"]] == [9, 9, 17, 17]
+    assert all(row["seconds"] > 0 for row in written["scan"] + written["inference"])
+    assert (tmp_path / "gpu_inference.png").exists()
+    assert "less memory than SSAST tiny, eager (paper)" in capsys.readouterr().out
+
+
+def test_what_does_not_fit_is_left_out_from_there_on(benchmarks, monkeypatch):
+    made = []
+
+    def make(way, size, tokens, batch_size, device):
+        made.append((way, tokens))
+        if way == "eager" and tokens > 9:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return lambda: None
+
+    monkeypatch.setattr(benchmarks.gpu_model, "make_inference", make)
+    meter = benchmarks.gpu_measuring.Meter("cpu")
+    rows = benchmarks.gpu_model.run(
+        meter, "inference", ["tiny"], [9, 17, 25], [1], ways=("ssamba", "eager"), repeats=1
+    )
+    assert [row["left_out"] for row in rows if row["way"] == "eager"] == [None, "out of memory", "out of memory"]
+    assert ("eager", 25) not in made
+    assert all(row["seconds"] is not None for row in rows if row["way"] == "ssamba")
+
+
+def test_what_should_take_too_long_is_left_out(benchmarks, monkeypatch):
+    monkeypatch.setattr(benchmarks.gpu_model, "make_inference", lambda *arguments: lambda: None)
+    monkeypatch.setattr(benchmarks.gpu_measuring.Meter, "seconds", lambda self, call: 1.0)
+    meter = benchmarks.gpu_measuring.Meter("cpu")
+    rows = benchmarks.gpu_model.run(
+        meter, "inference", ["tiny"], [9, 33], [1], ways=("ssamba", "sdpa"), repeats=1, longest=10
+    )
+    assert [row["left_out"] for row in rows] == [None, None, None, "expected to take 13 s"]
+
+
+def test_the_scan(benchmarks, monkeypatch):
+    """The definition's own way stands in for the others; shares follow from the limits."""
+    monkeypatch.setattr(benchmarks.gpu_scan, "available_backends", lambda device, dtype: ("reference",))
+    gpu_measuring = benchmarks.gpu_measuring
+    limits = gpu_measuring.Limits(bytes=1e9, exponentials=1e9, multiply_adds=1e9, matrix_multiply_adds=1e9)
+    rows = benchmarks.gpu_scan.run(
+        gpu_measuring.Meter("cpu"), limits, ["tiny"], [17], [1], dtype=torch.float32, repeats=1
+    )
+    assert [(row["part"], row["pass"]) for row in rows] == [
+        (part, way) for part in ("scan", "layer") for way in ("forward", "backward")
+    ]
+    for row in rows:
+        needs = benchmarks.gpu_scan.needs(row["part"], "tiny", 17, 1, 4, row["pass"] == "backward")
+        assert row["limit_share"] == pytest.approx(needs.seconds(limits) / row["seconds"])
+        assert row["multiple"] == 1
+
+
+def test_needs(benchmarks):
+    """By hand: 2 clips of 3 steps of 4 channels with 8 states, both directions, 2 bytes a value."""
+    needs = benchmarks.gpu_measuring.scan_needs((2, 3, 4), 8, 2, 2, is_backward=False)
+    # x, dt and rows of B and C twice, gate and output.
+    assert needs.bytes == 2 * 6 * (6 * 4 + 4 * 8)
+    # For each value: 8 decays and a softplus twice, and the gate's sigmoid.
+    assert needs.exponentials == 6 * 4 * (2 * 9 + 2)
+    backward = benchmarks.gpu_measuring.scan_needs((2, 3, 4), 8, 2, 2, is_backward=True)
+    # Those but the output, their gradients, and the output's.
+    assert backward.bytes == 2 * 6 * (11 * 4 + 8 * 8)
+    limits = benchmarks.gpu_measuring.Limits(1e3, 1e3, 1e12, 1e12)
+    assert needs.seconds(limits) == max(needs.bytes, needs.exponentials) / 1e3
+
+
+def test_kernels_by_group_and_shares(benchmarks):
+    gpu_model = benchmarks.gpu_model
+    names = {
+        "scan_kernel": "scan forward",
+        "backward_kernel": "scan backward",
+        "silu_backward_kernel": "convolution backward",
+        "convolution_kernel": "convolution forward",
+        "sm90_xmma_gemm_bf16bf16_bf16f32": "matrix products",
+        "void at::native::vectorized_elementwise_kernel": "the rest",
+    }
+    assert {name: gpu_model.group_of(name) for name in names} == names
+    needs = gpu_model.step_needs("tiny", 513, 64, 2)
+    assert set(needs) == set(gpu_model.KERNEL_GROUPS) - {"the rest"}
+    limits = benchmarks.gpu_measuring.Limits(1e12, 1e12, 1e13, 1e14)
+    least = needs["scan forward"].seconds(limits)
+    rows = gpu_model.shares({"the rest": least, "scan forward": 3 * least}, needs, limits)
+    assert [(row["group"], row["time_share"]) for row in rows] == [("scan forward", 0.75), ("the rest", 0.25)]
+    assert rows[0]["limit_share"] == pytest.approx(1 / 3)
+    assert rows[1]["limit_share"] is None
+
+
+def test_claims(benchmarks):
+    def model_row(way, seconds, peak):
+        fields = {"kind": "inference", "size": "tiny", "tokens": 22017, "batch": 4}
+        return {**fields, "way": way, "seconds": seconds, "peak_mib": peak}
+
+    def scan_row(part, way, seconds):
+        fields = {"part": part, "size": "tiny", "tokens": 513, "batch": 4, "pass": "forward"}
+        return {**fields, "way": way, "seconds": seconds}
+
+    found = benchmarks.gpu_model.claims(
+        [model_row("ssamba", 1.0, 10.0), model_row("eager", 20.0, 200.0), model_row("sdpa", 4.0, 20.0)],
+        [scan_row("scan", "triton", 1.0), scan_row("scan", "mamba_ssm", 1.2), scan_row("layer", "triton", 1.0)],
+        [
+            {"time_share": 0.6, "limit_share": 0.5},
+            {"time_share": 0.3, "limit_share": 0.4},
+            {"time_share": 0.1, "limit_share": None},
+        ],
+    )
+    assert [row["found"] for row in found] == pytest.approx([0.95, 0.95, 4.0, 1.2, None, 0.6])
+    assert [row["holds"] for row in found] == [True, False, False, True, None, False]
+    assert all(row["holds"] is None for row in benchmarks.gpu_model.claims([], [], []))
