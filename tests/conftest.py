@@ -9,6 +9,7 @@ import os
 import shutil
 import sys
 import tempfile
+import venv
 from pathlib import Path
 
 import pytest
@@ -44,3 +45,17 @@ def hub(monkeypatch) -> HubServer:
     shutil.rmtree(Path(_HOME.name) / "hub", ignore_errors=True)
     monkeypatch.setenv("HF_TOKEN", TOKEN)
     return HUB
+
+
+@pytest.fixture
+def fresh_environment(tmp_path) -> Path:
+    """The folder of a new virtual environment with all that is installed here, but for this package."""
+    import torch
+
+    folder = tmp_path / "environment"
+    venv.create(folder, with_pip=False)
+    site_packages = next(folder.glob("lib/python*/site-packages"))
+    for entry in Path(torch.__file__).parents[1].iterdir():
+        if not entry.name.startswith(("hf_audio_ssm", "__editable__", "__pycache__")):
+            (site_packages / entry.name).symlink_to(entry)
+    return folder

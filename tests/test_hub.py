@@ -5,7 +5,6 @@
 import json
 import os
 import subprocess
-import venv
 from pathlib import Path
 
 import httpx2
@@ -233,20 +232,6 @@ def test_hub_refuses_cards(hub, metadata, error):
         huggingface_hub.upload_file(repo_id=REPO, path_or_fileobj=card.encode(), path_in_repo="README.md")
 
 
-@pytest.fixture(scope="module")
-def python_without_package(tmp_path_factory) -> Path:
-    """A new virtual environment with all that is installed here, but for this package."""
-    folder = tmp_path_factory.mktemp("fresh") / "environment"
-    venv.create(folder, with_pip=False)
-    site_packages = next(folder.glob("lib/python*/site-packages"))
-    for entry in Path(torch.__file__).parents[1].iterdir():
-        if not entry.name.startswith(("hf_audio_ssm", "__editable__", "__pycache__")):
-            target = site_packages / entry.name
-            if not target.exists():
-                target.symlink_to(entry)
-    return folder / "bin" / "python"
-
-
 CLASSIFY_WITHOUT_PACKAGE = """
 import importlib.util, sys
 assert importlib.util.find_spec("hf_audio_ssm") is None
@@ -274,7 +259,7 @@ with torch.no_grad():
 """
 
 
-def test_round_trip_without_the_package(hub, tmp_path, python_without_package):
+def test_round_trip_without_the_package(hub, tmp_path, fresh_environment):
     """A published checkpoint, converted, pushed, loaded by its name where the package is missing, classifies a file."""
     peft = pytest.importorskip("peft")
     name, repo, adapter = "finetune_stride10_longer", "org/golden", "org/golden-adapter"
@@ -286,12 +271,12 @@ def test_round_trip_without_the_package(hub, tmp_path, python_without_package):
     adapted = peft.get_peft_model(SsambaForAudioClassification.from_pretrained(repo), config).eval()
     adapted.push_to_hub(adapter)
 
-    wav = GOLDEN_DIR.parent / "fbank" / "speech_slt.wav"
+    wav = GOLDEN_DIR / "fbank" / "speech_slt.wav"
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
     environment |= {"HF_HOME": str(tmp_path / "home"), "OMP_NUM_THREADS": "1"}
     paths = [wav, checkpoint.parent / "inputs.safetensors", tmp_path / "output.safetensors"]
     result = subprocess.run(
-        [python_without_package, "-c", CLASSIFY_WITHOUT_PACKAGE, repo, adapter, *map(str, paths)],
+        [fresh_environment / "bin" / "python", "-c", CLASSIFY_WITHOUT_PACKAGE, repo, adapter, *map(str, paths)],
         cwd=tmp_path,
         env=environment,
         capture_output=True,

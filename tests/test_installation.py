@@ -6,6 +6,8 @@ import os
 import shutil
 import subprocess
 import sys
+import tarfile
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -48,3 +50,51 @@ def test_install(has_compiler, tmp_path):
     assert backends == ("cpu reference" if has_compiler else "reference")
     assert shape == "1 2"
     assert result.stderr.count("Install a C++ compiler") == (0 if has_compiler else 1)
+
+
+BUILD_SDIST = "import sys; from setuptools import build_meta; print(build_meta.build_sdist(sys.argv[1]))"
+TYPED = """
+import hf_audio_ssm, importlib.metadata, importlib.resources
+print((importlib.resources.files(hf_audio_ssm) / "py.typed").is_file(), importlib.metadata.version("hf-audio-ssm"))
+"""
+
+
+@pytest.mark.slow
+def test_distributions(tmp_path, fresh_environment):
+    """The sdist gives a wheel, the wheel installs where the package is missing, and its command converts and tells."""
+    source, site_packages = tmp_path / "source", next(fresh_environment.glob("lib/python*/site-packages"))
+    ignored = shutil.ignore_patterns(".*", "build", "*.so", "*.egg-info", "outputs", "__pycache__")
+    shutil.copytree(ROOT, source, ignore=ignored)
+    subprocess.run([sys.executable, "-c", BUILD_SDIST, tmp_path], cwd=source, check=True, capture_output=True)
+    (sdist,) = tmp_path.glob("*.tar.gz")
+    with tarfile.open(sdist) as archive:
+        archive.extractall(tmp_path, filter="data")
+        assert not [name for name in archive.getnames() if "/tests/" in name]
+    unpacked = tmp_path / sdist.name.removesuffix(".tar.gz")
+    pip = [sys.executable, "-m", "pip"]
+    subprocess.run([*pip, "wheel", "--no-deps", "-w", tmp_path, unpacked], check=True, capture_output=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    names = set(zipfile.ZipFile(wheel).namelist())
+    packaged = {
+        str(path.relative_to(ROOT / "src"))
+        for pattern in ("*.py", "*.md", "py.typed")
+        for path in (ROOT / "src" / "hf_audio_ssm").rglob(pattern)
+    }
+    assert packaged <= names
+    assert not [name for name in names if not name.startswith("hf_audio_ssm")]
+    subprocess.run(
+        [*pip, "install", "--no-deps", "--prefix", fresh_environment, wheel], check=True, capture_output=True
+    )
+    assert (site_packages / "hf_audio_ssm" / "py.typed").is_file()
+
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    python, command = fresh_environment / "bin" / "python", fresh_environment / "bin" / "hf-audio-ssm"
+    # Installed scripts name the interpreter that installed them.
+    run = [python, command]
+    assert (
+        subprocess.check_output([python, "-c", TYPED], env=environment, cwd=tmp_path, text=True).split()[0] == "True"
+    )
+    checkpoint = ROOT / "tests" / "fixtures" / "golden" / "ssamba" / "pretrain" / "checkpoint.pth"
+    subprocess.run([*run, "convert", checkpoint, "converted"], env=environment, cwd=tmp_path, check=True)
+    told = subprocess.check_output([*run, "info", "converted"], env=environment, cwd=tmp_path, text=True)
+    assert "SsambaForPreTraining" in told

@@ -21,6 +21,7 @@ int hf_audio_ssm_scan_forward(const ScanCall* call);
 int hf_audio_ssm_scan_backward(const ScanCall* call);
 int hf_audio_ssm_convolution_forward(const ConvolutionCall* call);
 int hf_audio_ssm_convolution_backward(const ConvolutionCall* call);
+int hf_audio_ssm_layer(const LayerCall* call);
 }
 
 namespace {
@@ -229,6 +230,94 @@ double check_convolution(int64_t batch, int64_t length, int64_t channels, int64_
     return worst;
 }
 
+// The convolutions and scans between the products are what the above checks: here they run by the same kernels.
+double check_layer(int64_t batch, int64_t length, int64_t hidden, int64_t channels, int64_t threads, int64_t isa) {
+    const int64_t rows = batch * length, states = 5, rank = 3, kernel = 4, width = rank + 2 * states;
+    const double eps = 1e-5, scale = 0.25;
+    const Values hidden_states = draw(rows * hidden), residual = draw(rows * hidden), norm_weight = draw(hidden);
+    const auto draw_weight = [](int64_t columns, int64_t depth) {
+        Values weight = draw(columns * depth);
+        for (float& value : weight) value /= std::sqrt(static_cast<float>(depth));
+        return weight;
+    };
+    const Values norm_bias = draw(hidden), in_weight = draw_weight(2 * channels, hidden), in_bias = draw(2 * channels);
+    const Values out_weight = draw_weight(hidden, channels), out_bias = draw(hidden);
+    struct {
+        Values taps, bias, x_weight, dt_weight, dt_bias, A, D, x, projected;
+    } directions[2];
+    const auto product = [](const Values& inputs, int64_t count, int64_t depth, const float* weight, const float* bias, int64_t columns) {
+        Values outputs(count * columns);
+        for (int64_t i = 0; i < count * columns; ++i) {
+            double sum = bias ? bias[i % columns] : 0;
+            for (int64_t k = 0; k < depth; ++k) sum += double(inputs[i / columns * depth + k]) * weight[i % columns * depth + k];
+            outputs[i] = static_cast<float>(sum);
+        }
+        return outputs;
+    };
+    Values normalized(hidden_states.size());
+    for (int64_t row = 0; row < rows; ++row) {
+        const float* values = hidden_states.data() + row * hidden;
+        double mean = 0, variance = 0;
+        for (int64_t k = 0; k < hidden; ++k) mean += values[k] / double(hidden);
+        for (int64_t k = 0; k < hidden; ++k) variance += (values[k] - mean) * (values[k] - mean) / double(hidden);
+        for (int64_t k = 0; k < hidden; ++k) {
+            const double value = (values[k] - mean) / std::sqrt(variance + eps);
+            normalized[row * hidden + k] = static_cast<float>(value * norm_weight[k] + norm_bias[k]);
+        }
+    }
+    const Values x = product(normalized, rows, hidden, in_weight.data(), in_bias.data(), channels);
+    const Values gate = product(
+        normalized, rows, hidden, in_weight.data() + channels * hidden, in_bias.data() + channels, channels);
+
+    LayerCall call = {};
+    ConvolutionCall& convolution = call.convolution;
+    ScanCall& scan = call.scan;
+    const auto sequence = [&](const Values& values, int64_t features, int64_t first) {
+        return Sequence{const_cast<float*>(values.data()) + first, length * features, features};
+    };
+    convolution.batch = batch, convolution.length = length, convolution.channels = channels, convolution.kernel = kernel;
+    convolution.dtype = kFloat32, convolution.threads = threads, convolution.isa = isa, convolution.x = sequence(x, channels, 0);
+    scan.batch = batch, scan.length = length, scan.channels = channels, scan.states = states, scan.rank = rank;
+    scan.dtype = kFloat32, scan.num_directions = 2, scan.threads = threads, scan.isa = isa, scan.scale = 0.5;
+    for (int d = 0; d < 2; ++d) {
+        auto& own = directions[d];
+        own.taps = draw(channels * kernel), own.bias = draw(channels), own.x_weight = draw_weight(width, channels);
+        own.dt_weight = draw(channels * rank), own.dt_bias = draw(channels, -2), own.A = draw(channels * states);
+        for (float& value : own.A) value = -std::exp(value);
+        own.D = draw(channels), own.x.assign(rows * channels, NAN), own.projected.assign(rows * width, NAN);
+        convolution.directions[d] = {own.taps.data(), own.bias.data(), own.x.data(), {}, nullptr, nullptr};
+        scan.directions[d] = {
+            sequence(own.x, channels, 0), sequence(own.projected, width, 0), sequence(own.projected, width, rank),
+            sequence(own.projected, width, rank + states), own.dt_weight.data(), own.dt_bias.data(), own.A.data(), own.D.data(),
+            nullptr, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr};
+        call.x_proj[d] = {own.x_weight.data(), nullptr, width, channels};
+    }
+    Values mixed(rows * channels, NAN), output(rows * hidden, NAN);
+    scan.output = mixed.data();
+    if (hf_audio_ssm_convolution_forward(&convolution)) return INFINITY;
+    for (auto& own : directions) own.projected = product(own.x, rows, channels, own.x_weight.data(), nullptr, width);
+    // The products have moved.
+    for (int d = 0; d < 2; ++d) {
+        const Values& projected = directions[d].projected;
+        scan.directions[d].dt = sequence(projected, width, 0), scan.directions[d].B = sequence(projected, width, rank);
+        scan.directions[d].C = sequence(projected, width, rank + states);
+    }
+    if (hf_audio_ssm_scan_forward(&scan)) return INFINITY;
+    for (size_t i = 0; i < mixed.size(); ++i) mixed[i] = static_cast<float>(mixed[i] * gate[i] * sigmoid(gate[i]));
+    const Values projected = product(mixed, rows, channels, out_weight.data(), out_bias.data(), hidden);
+    Exact expected(projected.size());
+    for (size_t i = 0; i < projected.size(); ++i) expected[i] = residual[i] + scale * projected[i];
+
+    call.hidden_size = hidden, call.eps = eps, call.scale = scale;
+    call.hidden_states = hidden_states.data(), call.residual = residual.data(), call.output = output.data();
+    call.norm_weight = norm_weight.data(), call.norm_bias = norm_bias.data();
+    call.in_proj[0] = {in_weight.data(), in_bias.data(), channels, hidden};
+    call.in_proj[1] = {in_weight.data() + channels * hidden, in_bias.data() + channels, channels, hidden};
+    call.out_proj = {out_weight.data(), out_bias.data(), hidden, channels};
+    scan.output = directions[1].x.data();
+    return hf_audio_ssm_layer(&call) ? INFINITY : error_of(output, expected);
+}
+
 }  // namespace
 
 int main() {
@@ -251,8 +340,15 @@ int main() {
                 convolution = error <= convolution ? convolution : error;
             }
         }
-        std::printf("%s: scan %.1e, convolution %.1e\n", name, scan, convolution);
-        is_right &= scan < 2e-5 && convolution < 2e-5;
+        double layer = 0;
+        for (int64_t length : {1, 7, 64, 300}) {
+            for (int64_t hidden : {1, 21, 48, 100}) {
+                const double error = check_layer(2, length, hidden, 2 * hidden - 1, 1 + length % 3, isa);
+                layer = error <= layer ? layer : error;
+            }
+        }
+        std::printf("%s: scan %.1e, convolution %.1e, layer %.1e\n", name, scan, convolution, layer);
+        is_right &= scan < 2e-5 && convolution < 2e-5 && layer < 2e-5;
     }
     return is_right ? 0 : 1;
 }

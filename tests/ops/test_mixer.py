@@ -59,7 +59,7 @@ def buffers_used(monkeypatch) -> list[int]:
 def test_shared_buffers(reverse, use_bias, dtype, tolerance, buffers_used, monkeypatch):
     mixer = make_mixer(dtype, use_bias=use_bias)
     with ops.shared_buffers():
-        for length in (300, 77, 1, 2000):
+        for length in (300, 77, 1, 700):
             hidden_states = torch.randn(2, length, 24, dtype=dtype)
             expected = define(mixer, hidden_states, reverse, monkeypatch)
             with torch.no_grad():
@@ -75,9 +75,9 @@ def test_shared_buffers(reverse, use_bias, dtype, tolerance, buffers_used, monke
 def test_buffers_end_with_the_forward_pass(buffers_used):
     model = SsambaForAudioClassification(SsambaConfig(hidden_size=16, num_hidden_layers=2, max_length=64)).eval()
     with torch.no_grad():
-        model(torch.randn(1, 64, 128))
+        model.bfloat16()(torch.randn(1, 64, 128))
     assert buffers_used
-    assert getattr(mixer_module._local, "buffers", None) is None
+    assert getattr(memory._local, "buffers", None) is None
 
 
 @needs_kernel

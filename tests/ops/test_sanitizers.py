@@ -44,9 +44,9 @@ def test_sanitized_kernels(tmp_path):
         check=True,
     )
     assert loaded.stdout.strip() == str(library)
-    tests = [str(Path(__file__).with_name(name)) for name in ("test_scan.py", "test_mixing.py")]
+    tests = [str(Path(__file__).with_name(name)) for name in ("test_scan.py", "test_mixing.py", "test_layers.py")]
     result = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "-k", "cpu", *tests],
+        [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "-k", "cpu or layers", *tests],
         env=environment,
         capture_output=True,
         text=True,

@@ -4,14 +4,17 @@
 `explain_backends` which one is used and why not another."""
 
 from .backends import available_backends, explain_backends
-from .memory import map_rows
-from .mixer import bidirectional_mixer, shared_buffers
+from .layers import bidirectional_layer, bidirectional_layers
+from .memory import map_rows, shared_buffers
+from .mixer import bidirectional_mixer
 from .mixing import bidirectional_mixing
 from .scan import selective_scan
 
 
 __all__ = [
     "available_backends",
+    "bidirectional_layer",
+    "bidirectional_layers",
     "bidirectional_mixer",
     "bidirectional_mixing",
     "explain_backends",

@@ -6,6 +6,7 @@ import ctypes
 import os
 import struct
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -23,6 +24,7 @@ _ISAS = ("avx512", "avx2", "baseline")
 # Field by field the structures of csrc/calls.h; "d" is `scale`.
 _SCAN_CALL = struct.Struct("=10q d 3q 2q 3q q" + 2 * " 12q 4q 8q")
 _CONVOLUTION_CALL = struct.Struct("=7q 3q q" + 2 * " 3q 3q 2q")
+_LAYER_HEAD = struct.Struct("=q 2d 5q" + 5 * " 4q")
 _NO_SEQUENCE = (0, 0, 0)
 _NO_GRADS = (0,) * 8
 _NO_DIRECTION = (0,) * 24
@@ -45,15 +47,15 @@ def _load_library() -> tuple[ctypes.CDLL | None, str]:
     try:
         loaded = ctypes.CDLL(str(paths[0]))
         loaded.hf_audio_ssm_call_bytes.restype = ctypes.c_int64
-        sizes = [loaded.hf_audio_ssm_call_bytes(is_convolution) for is_convolution in (0, 1)]
+        sizes = [loaded.hf_audio_ssm_call_bytes(kind) for kind in range(3)]
     except (OSError, AttributeError) as error:
         return None, f"{paths[0].name} could not be loaded: {error}"
-    if sizes != [_SCAN_CALL.size, _CONVOLUTION_CALL.size]:
+    if sizes != [_SCAN_CALL.size, _CONVOLUTION_CALL.size, _LAYER_HEAD.size + _CONVOLUTION_CALL.size + _SCAN_CALL.size]:
         return None, f"{paths[0].name} was built from another version of the source"
     loaded.hf_audio_ssm_isa_name.restype = ctypes.c_char_p
     loaded.hf_audio_ssm_isa_name.argtypes = [ctypes.c_int64]
     loaded.hf_audio_ssm_exp2.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64]
-    for name in ("scan_forward", "scan_backward", "convolution_forward", "convolution_backward"):
+    for name in ("scan_forward", "scan_backward", "convolution_forward", "convolution_backward", "layer"):
         getattr(loaded, f"hf_audio_ssm_{name}").argtypes = [ctypes.c_char_p]
     if hasattr(os, "register_at_fork"):
         os.register_at_fork(after_in_child=_note_fork)
@@ -61,6 +63,7 @@ def _load_library() -> tuple[ctypes.CDLL | None, str]:
 
 
 _library, _unavailable_because = _load_library()
+_best_isa = next(index for index in range(len(_ISAS)) if _library.hf_audio_ssm_isa_name(index)) if _library else None
 
 
 def is_available() -> bool:
@@ -253,6 +256,107 @@ def convolution_into(outputs, hidden_states, weight, bias, weight2, bias2, rever
     if reverse:
         outputs, parameters = outputs[::-1], parameters[2:] + parameters[:2]
     _convolve_into(outputs, hidden_states, *parameters)
+
+
+def has_layer() -> bool:
+    """Whether a `Layer` is the fastest way here: its matrix products are, on x86-64 with AVX2 or AVX-512."""
+    return is_available() and (_best_isa if _isa < 0 else _isa) < _ISAS.index("baseline")
+
+
+@dataclass
+class Layer:
+    """A whole layer without autograd, `residual + scale * mixer(norm(hidden_states))`; all in float32.
+
+    Args:
+        norm: weight and bias.
+        eps: the norm's epsilon.
+        linears: weight and bias of the input projection, both directions' x_proj, the output projection.
+        convolutions, time_steps: weight and bias of both directions' convolution and projection of the time step.
+        states: A and D of both directions.
+        scale: of what is added to the residual.
+        reverse: as in `bidirectional_mixing`.
+    """
+
+    norm: Sequence[Tensor]
+    eps: float
+    linears: Sequence[tuple[Tensor, Tensor | None]]
+    convolutions: Sequence[tuple[Tensor, Tensor | None]]
+    time_steps: Sequence[tuple[Tensor, Tensor]]
+    states: Sequence[tuple[Tensor, Tensor]]
+    scale: float
+    reverse: bool
+
+    def __post_init__(self):
+        self.channels, self.state_size = self.states[0][0].shape
+        self.widths = [len(weight) for weight, _ in self.linears[1:3]]
+        self._kept: list[Tensor] = []
+
+    def _addresses(self, weight: Tensor, bias: Tensor | None) -> tuple[int, int]:
+        return _parameter(weight, self._kept), 0 if bias is None else _parameter(bias, self._kept)
+
+    def call(
+        self, output: Tensor, hidden_states: Tensor, residual: Tensor, memory: Sequence[Sequence[Tensor]]
+    ) -> bytes:
+        """For `run_layer`, while this object and the tensors live.
+
+        Args:
+            output: (batch, length, hidden size), contiguous; may be one of the following two.
+            hidden_states, residual: shaped as the output, contiguous.
+            memory: for each direction (batch, length, channels) and (batch, length, time step rank + 2 * state), contiguous,
+                written over.
+        """
+        shape = (*hidden_states.shape[:2], self.channels)
+        hidden_size, rank, threads = hidden_states.shape[2], self.time_steps[0][0].shape[1], _num_threads()
+        weight, bias = self._addresses(*self.linears[0])
+        half = (self.channels, hidden_size)
+        fields = [
+            weight,
+            bias,
+            *half,
+            weight + 4 * self.channels * hidden_size,
+            bias and bias + 4 * self.channels,
+            *half,
+        ]
+        for linear in self.linears[1:]:
+            fields += [*self._addresses(*linear), *linear[0].shape]
+        head = _LAYER_HEAD.pack(
+            hidden_size,
+            self.eps,
+            self.scale,
+            *(tensor.data_ptr() for tensor in (hidden_states, residual, output)),
+            *self._addresses(*self.norm),
+            *fields,
+        )
+
+        addresses = [[tensor.data_ptr() for tensor in own] for own in memory]
+        fields = []
+        # The causal direction comes first.
+        for index in (1, 0) if self.reverse else (0, 1):
+            fields += [*self._addresses(*self.convolutions[index]), addresses[index][0], *_NO_SEQUENCE, 0, 0]
+        kernel, dtype = self.convolutions[0][0].shape[-1], _DTYPES[torch.float32]
+        convolution = _CONVOLUTION_CALL.pack(*shape, kernel, dtype, threads, _isa, *_NO_SEQUENCE, 0, *fields)
+
+        fields = []
+        for (states, projected), width, time_step, own in zip(
+            addresses, self.widths, self.time_steps, self.states, strict=True
+        ):
+            fields += [states, shape[1] * self.channels, self.channels]
+            for start in (0, rank, rank + self.state_size):
+                fields += [projected + 4 * start, shape[1] * width, width]
+            fields += [*self._addresses(*time_step), *self._addresses(*own), *_NO_GRADS]
+        # The sum of both directions takes the place of the second one's states.
+        result = addresses[1][0]
+        scan = _SCAN_CALL.pack(
+            *(*shape, self.state_size, rank, dtype, 2, self.reverse, threads, _isa, 0.5),
+            *(*_NO_SEQUENCE, result, 0, *_NO_SEQUENCE, 0),
+            *fields,
+        )
+        return head + convolution + scan
+
+
+def run_layer(call: bytes) -> None:
+    """Runs a `Layer.call`."""
+    _check(_library.hf_audio_ssm_layer(call))
 
 
 _scan = register_scan("cpu", "CPU", _scan_forward, _scan_backward, _states_shape)

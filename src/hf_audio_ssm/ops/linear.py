@@ -79,22 +79,27 @@ def is_eager(inputs: Tensor) -> bool:
 
 def is_plain(module: nn.Module, kind: type[nn.Module]) -> bool:
     """Whether calling the module does nothing but what its class does with its weight and bias."""
-    hooks = (
-        module._forward_hooks,
-        module._forward_pre_hooks,
-        module._backward_hooks,
-        module._backward_pre_hooks,
-        nn_module._global_forward_hooks,
-        nn_module._global_forward_pre_hooks,
-        nn_module._global_backward_hooks,
-        nn_module._global_backward_pre_hooks,
-    )
-    # accelerate replaces `forward` on the instance; quantizers keep the class and replace the weight; torch.export puts a
-    # fake tensor in a plain weight's place.
-    return (
-        type(module) is kind
-        and not any(hooks)
-        and "forward" not in module.__dict__
-        and type(module.weight) in (nn.Parameter, Tensor, FakeTensor)
-        and module.weight.is_floating_point()
+    if type(module) is not kind or not is_untouched(module):
+        return False
+    # Quantizers keep the class and replace the weight; torch.export puts a fake tensor in a plain weight's place.
+    weight = module.weight
+    return type(weight) in (nn.Parameter, Tensor, FakeTensor) and weight.is_floating_point()
+
+
+def read_plain(module: nn.Module, kind: type[nn.Module]) -> tuple[Tensor, Tensor | None] | None:
+    """The weight and bias of a module that `is_plain`; else None."""
+    return (module.weight, module.bias) if is_plain(module, kind) else None
+
+
+def is_untouched(module: nn.Module) -> bool:
+    """Whether calling the module runs its class's `forward` and nothing else: accelerate replaces it on the instance."""
+    return "forward" not in module.__dict__ and not (
+        module._forward_hooks
+        or module._forward_pre_hooks
+        or module._backward_hooks
+        or module._backward_pre_hooks
+        or nn_module._global_forward_hooks
+        or nn_module._global_forward_pre_hooks
+        or nn_module._global_backward_hooks
+        or nn_module._global_backward_pre_hooks
     )

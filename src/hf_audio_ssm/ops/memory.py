@@ -1,14 +1,17 @@
 # Copyright 2026 The hf-audio-ssm authors.
 # SPDX-License-Identifier: Apache-2.0
 """
-Large results on a CPU. The allocator returns large pieces of memory to the system when they are freed, and each page of
+Large results and working memory on a CPU. The allocator returns large pieces of memory to the system when they are freed, and each page of
 the next one costs a fault: on long audio this can take longer than the arithmetic. Huge pages make faults rare.
 """
 
 import ctypes
+import math
 import mmap
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
@@ -43,6 +46,39 @@ def empty(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
         end = (tensor.data_ptr() + size) // mmap.PAGESIZE * mmap.PAGESIZE
         _madvise(ctypes.c_void_p(start), ctypes.c_size_t(end - start), _MADV_HUGEPAGE)
     return tensor
+
+
+class Buffers:
+    """Named pieces of memory that are handed out again and again."""
+
+    def __init__(self):
+        self._tensors: dict[tuple[str, torch.dtype], Tensor] = {}
+
+    def take(self, name: str, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+        size = math.prod(shape)
+        tensor = self._tensors.get((name, dtype))
+        if tensor is None or tensor.numel() < size:
+            tensor = self._tensors[name, dtype] = empty((size,), dtype)
+        return tensor[:size].view(shape)
+
+
+_local = threading.local()
+
+
+@contextmanager
+def shared_buffers() -> Iterator[None]:
+    """Lets the layers called by this thread share their buffers, which are freed at the end."""
+    outer = getattr(_local, "buffers", None)
+    _local.buffers = outer or Buffers()
+    try:
+        yield
+    finally:
+        _local.buffers = outer
+
+
+def current_buffers() -> Buffers:
+    """Those of `shared_buffers`, or new ones."""
+    return getattr(_local, "buffers", None) or Buffers()
 
 
 def map_rows(function: Callable[..., Tensor], *inputs: Tensor) -> Tensor:

@@ -3,17 +3,14 @@
 """The whole bidirectional mixer, projections included; without autograd, long audio runs in buffers shared by layers."""
 
 import math
-import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
-import torch
 from torch import Tensor, nn
 
 from . import cpu
 from .backends import select_backend
 from .linear import call_linear, is_eager_inference, is_plain, multiply
-from .memory import block_rows, empty
+from .memory import block_rows, current_buffers, empty
 from .mixing import bidirectional_mixing, scan_arguments, split_clips
 from .scan import scan_tensors
 
@@ -23,33 +20,6 @@ from .scan import scan_tensors
 LARGE_BYTES = 1 << 20
 # As many clips at a time as have input projections of this size.
 CLIPS_BYTES = 2 << 20
-
-_local = threading.local()
-
-
-class _Buffers:
-    """Named pieces of memory that are handed out again and again."""
-
-    def __init__(self):
-        self._tensors: dict[tuple[str, torch.dtype], Tensor] = {}
-
-    def take(self, name: str, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
-        size = torch.Size(shape).numel()
-        tensor = self._tensors.get((name, dtype))
-        if tensor is None or tensor.numel() < size:
-            tensor = self._tensors[name, dtype] = empty((size,), dtype)
-        return tensor[:size].view(shape)
-
-
-@contextmanager
-def shared_buffers() -> Iterator[None]:
-    """Lets the mixers called by this thread share their buffers, which are freed at the end."""
-    outer = getattr(_local, "buffers", None)
-    _local.buffers = outer or _Buffers()
-    try:
-        yield
-    finally:
-        _local.buffers = outer
 
 
 def bidirectional_mixer(
@@ -107,7 +77,7 @@ def _can_share_buffers(mixer: nn.Module, hidden_states: Tensor) -> bool:
 
 def _mix_in_buffers(mixer: nn.Module, hidden_states: Tensor, reverse: bool, output: Tensor) -> None:
     """A few clips, contiguous (batch, length, hidden size): a buffer is written over when its content is used up."""
-    buffers = getattr(_local, "buffers", None) or _Buffers()
+    buffers = current_buffers()
     ssms = (mixer.forward_ssm, mixer.backward_ssm)
     channels = ssms[0].A_log.shape[0]
     shape, dtype = (*hidden_states.shape[:2], channels), hidden_states.dtype

@@ -237,7 +237,7 @@ class SsambaLayer(GradientCheckpointingLayer):
         residual: torch.Tensor | None = None,
         update: torch.Tensor | None = None,
         clip_shapes: tuple[tuple[int, int], ...] | None = None,
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """
         Args:
             hidden_states (`torch.Tensor` of shape `(batch_size, length, hidden_size)`):
@@ -250,18 +250,28 @@ class SsambaLayer(GradientCheckpointingLayer):
                 The groups of packed clips, see [`Packing`].
 
         Returns:
-            `tuple[torch.Tensor, torch.Tensor]`: the stream with this layer's output added, and the output.
+            `tuple[torch.Tensor, torch.Tensor | None]`: the stream with this layer's output added, and, in training, the
+            output.
         """
         residual = hidden_states if residual is None else residual
         if update is not None and self.training and self.drop_path.rate > 0:
             change = self.update_scale * (map_clips(self.drop_path, update, clip_shapes) - update)
             hidden_states = hidden_states + change
             residual = residual + self.share * change
+        if can_fuse(self):
+            stream = ops.bidirectional_layer(self, hidden_states, residual, clip_shapes)
+            if stream is not None:
+                return stream, None
         output = self.mixer(self.norm(hidden_states), reverse=self.reverse, clip_shapes=clip_shapes)
-        return map_rows(self.add_output, residual, output), output
+        return map_rows(self.add_output, residual, output), output if self.training else None
 
     def add_output(self, residual: torch.Tensor, output: torch.Tensor) -> torch.Tensor:
         return torch.add(residual, output, alpha=self.output_scale)
+
+
+def can_fuse(layer: nn.Module) -> bool:
+    """Whether a layer computes, in inference, what `ops.bidirectional_layer` does."""
+    return ops is not None and type(layer) is SsambaLayer and not layer.training and layer.mixer.is_fusible
 
 
 class SsambaPreTrainedModel(PatchEncoderPreTrainedModel, PreTrainedModel):
@@ -317,6 +327,10 @@ class SsambaModel(PatchEncoderModel, SsambaPreTrainedModel):
 
     def run_layers(self, hidden_states: torch.Tensor, clip_shapes: tuple[tuple[int, int], ...] | None) -> torch.Tensor:
         """The residual stream `(batch_size, length, hidden_size)` through all layers."""
+        if all(map(can_fuse, self.layers)):
+            stream = ops.bidirectional_layers(self.layers, hidden_states, self.config.paired_layers, clip_shapes)
+            if stream is not None:
+                return stream
         update = None
         if self.config.paired_layers:
             for first, second in zip(self.layers[::2], self.layers[1::2], strict=True):

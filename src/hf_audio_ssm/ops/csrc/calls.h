@@ -63,7 +63,7 @@ struct ScanCall {
 
 struct ConvolutionDirection {
     const float* weight;  // (channels, kernel)
-    const float* bias;    // (channels,)
+    const float* bias;    // (channels,) or null
     void* output;         // (batch, length, channels), contiguous
     Sequence grad;
     float* grad_weight;
@@ -82,6 +82,34 @@ struct ConvolutionCall {
     void* grad_x;
     // The first is causal in time, the second anti-causal.
     ConvolutionDirection directions[2];
+};
+
+// A linear module: weight (columns, depth), contiguous, and bias (columns,) or null.
+struct Linear {
+    const float* weight;
+    const float* bias;
+    int64_t columns;
+    int64_t depth;
+};
+
+// A whole layer in float32: output = residual + scale * mixer(norm(hidden_states)). The three are (batch, length, hidden_size),
+// contiguous; `output` may be `residual`.
+struct LayerCall {
+    int64_t hidden_size;
+    double eps;
+    double scale;
+    const float* hidden_states;
+    const float* residual;
+    float* output;
+    const float* norm_weight;
+    const float* norm_bias;
+    Linear in_proj[2];  // what is convolved, and what gates
+    Linear x_proj[2];
+    Linear out_proj;
+    ConvolutionCall convolution;  // without x; its outputs are the scan's x
+    // No gate. dt, B and C are columns of one contiguous (batch, length, rank + 2 * states), written by x_proj. The output may be
+    // the second direction's x.
+    ScanCall scan;
 };
 
 }  // namespace hf_audio_ssm

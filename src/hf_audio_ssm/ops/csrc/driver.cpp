@@ -358,7 +358,7 @@ Memory pack_taps(const ConvolutionCall& call) {
         for (int64_t c = 0; c < call.channels; ++c) {
             float* own = taps.get() + ((c / kLanes * 2 + d) * (kernel + 1)) * kLanes + c % kLanes;
             for (int64_t j = 0; j < kernel; ++j) own[j * kLanes] = direction.weight[c * kernel + j];
-            own[kernel * kLanes] = direction.bias[c];
+            own[kernel * kLanes] = direction.bias ? direction.bias[c] : 0.0f;
         }
     }
     return taps;
@@ -396,7 +396,48 @@ void convolve_backward(const ConvolutionCall& call, const Kernels& kernels) {
     }
 }
 
+// Memory that a block of a layer's rows may take: it stays in a core's second cache.
+constexpr int64_t kLayerBlockBytes = 768 << 10;
+
+void run_layer(const LayerCall& call, const Kernels& kernels) {
+    const int64_t batch = call.scan.batch, length = call.scan.length, threads = useful_threads(call.scan);
+    const Linear* linears[] = {&call.in_proj[0], &call.in_proj[1], &call.x_proj[0], &call.x_proj[1], &call.out_proj};
+    Memory memory[5];
+    int64_t first_panel[6] = {};
+    for (int i = 0; i < 5; ++i) {
+        memory[i] = allocate(packed_floats(*linears[i]));
+        first_panel[i + 1] = first_panel[i] + (linears[i]->columns + kernels.panel - 1) / kernels.panel;
+    }
+    parallel(threads, first_panel[5], 0, [&](int64_t panel, float*) {
+        int i = 0;
+        while (panel >= first_panel[i + 1]) ++i;
+        kernels.pack_panel(*linears[i], panel - first_panel[i], memory[i].get());
+    });
+    const Memory taps = pack_taps(call.convolution);
+    const PackedLayer packed = {
+        {memory[0].get(), memory[1].get()}, {memory[2].get(), memory[3].get()}, memory[4].get(), taps.get()};
+
+    // Blocks of about equal size, as many as keep the threads busy.
+    const int64_t row_bytes = sizeof(float) * (call.hidden_size + call.scan.channels);
+    int64_t rows = std::max<int64_t>(kChunk, kLayerBlockBytes / row_bytes), blocks = (length + rows - 1) / rows;
+    if (batch % threads != 0) blocks = (blocks + threads - 1) / threads * threads;
+    rows = (length + blocks - 1) / blocks, blocks = (length + rows - 1) / rows;
+    const auto run = [&](decltype(kernels.begin_layer) part) {
+        parallel(threads, batch * blocks, layer_scratch_floats(call, rows), [&](int64_t task, float* scratch) {
+            const int64_t first = task % blocks * rows;
+            part(call, packed, task / blocks, first, std::min(length, first + rows), scratch);
+        });
+    };
+    run(kernels.begin_layer);
+    scan_forward(call.scan, kernels);
+    run(kernels.end_layer);
+}
+
 enum Status : int { kDone = 0, kUnsupportedIsa = 1, kOutOfMemory = 2, kPositiveA = 3 };
+
+int64_t isa_of(const ConvolutionCall& call) { return call.isa; }
+int64_t isa_of(const ScanCall& call) { return call.isa; }
+int64_t isa_of(const LayerCall& call) { return call.scan.isa; }
 
 bool is_valid(const ConvolutionCall&) { return true; }
 
@@ -410,9 +451,11 @@ bool is_valid(const ScanCall& call) {
     return !positive;
 }
 
+bool is_valid(const LayerCall& call) { return is_valid(call.scan); }
+
 template <typename Call>
 int guarded(const Call* call, void (*run)(const Call&, const Kernels&)) {
-    const Kernels* kernels = chosen_kernels(call->isa);
+    const Kernels* kernels = chosen_kernels(isa_of(*call));
     if (!kernels) return kUnsupportedIsa;
     if (!is_valid(*call)) return kPositiveA;
     try {
@@ -431,8 +474,9 @@ using namespace hf_audio_ssm;
 #define EXPORT extern "C" __attribute__((visibility("default")))
 
 // The structures' sizes, so that the binding notices when it and the library were not built from the same source.
-EXPORT int64_t hf_audio_ssm_call_bytes(int convolution) {
-    return convolution ? sizeof(ConvolutionCall) : sizeof(ScanCall);
+EXPORT int64_t hf_audio_ssm_call_bytes(int kind) {
+    const int64_t sizes[] = {sizeof(ScanCall), sizeof(ConvolutionCall), sizeof(LayerCall)};
+    return sizes[kind];
 }
 // The instruction set's name, or null where it does not run; -1 asks for the one that is used by default.
 EXPORT const char* hf_audio_ssm_isa_name(int64_t isa) {
@@ -443,6 +487,7 @@ EXPORT int hf_audio_ssm_scan_forward(const ScanCall* call) { return guarded(call
 EXPORT int hf_audio_ssm_scan_backward(const ScanCall* call) { return guarded(call, scan_backward); }
 EXPORT int hf_audio_ssm_convolution_forward(const ConvolutionCall* call) { return guarded(call, convolve_forward); }
 EXPORT int hf_audio_ssm_convolution_backward(const ConvolutionCall* call) { return guarded(call, convolve_backward); }
+EXPORT int hf_audio_ssm_layer(const LayerCall* call) { return guarded(call, run_layer); }
 // 2^x, as the scans compute it, for a multiple of 16 values.
 EXPORT int hf_audio_ssm_exp2(const float* source, float* target, int64_t count, int64_t isa) {
     const Kernels* kernels = chosen_kernels(isa);

@@ -39,8 +39,17 @@ struct BlockTask {
 };
 constexpr int kBlocksATask = 4;
 
+// A layer's weights as the kernels read them.
+struct PackedLayer {
+    const float* in_proj[2];
+    const float* x_proj[2];
+    const float* out_proj;
+    const float* taps;
+};
+
 struct Kernels {
     const char* name;
+    int64_t panel;  // columns of a packed weight's panel
     void (*widen)(const void* source, int64_t dtype, float* target, int64_t count);
     void (*narrow)(const float* source, int64_t dtype, void* target, int64_t count);
     void (*scan_blocks)(const ScanCall&, const SharedRows&, const BlockTask&);
@@ -58,6 +67,11 @@ struct Kernels {
     // `own_grads`: (2, kernel + 1, 16), overwritten.
     void (*convolve_block_backward)(
         const ConvolutionCall&, int64_t batch, int64_t block, const float* taps, float* scratch, float* own_grads);
+    // One panel of `packed`, of `packed_floats`.
+    void (*pack_panel)(const Linear&, int64_t panel, float* packed);
+    // Rows first ... last - 1 of a layer before and after the scans.
+    void (*begin_layer)(const LayerCall&, const PackedLayer&, int64_t batch, int64_t first, int64_t last, float* scratch);
+    void (*end_layer)(const LayerCall&, const PackedLayer&, int64_t batch, int64_t first, int64_t last, float* scratch);
     void (*exp2)(const float* source, float* target, int64_t count);
 };
 
@@ -89,6 +103,14 @@ inline size_t backward_scratch_floats(const ScanCall& call) {
 // Input rows with halos, and two gradients with halos.
 inline size_t convolution_scratch_floats(const ConvolutionCall& call) {
     return 3 * (kChunk + 2 * (call.kernel - 1)) * kLanes;
+}
+
+// Columns filled up to whole vectors, and a row of the bias.
+inline size_t packed_floats(const Linear& linear) { return blocks_of(linear.columns) * kLanes * (linear.depth + 1); }
+// Normalised and projected rows with halos, then the convolution's.
+inline size_t layer_scratch_floats(const LayerCall& call, int64_t rows) {
+    return (rows + 2 * (call.convolution.kernel - 1)) * (call.hidden_size + call.scan.channels) +
+           convolution_scratch_floats(call.convolution);
 }
 
 }  // namespace hf_audio_ssm
