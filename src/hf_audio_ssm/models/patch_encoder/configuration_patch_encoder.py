@@ -49,6 +49,13 @@ class PatchEncoderConfig(SavesCode, PreTrainedConfig):
             (patches as tall as the spectrogram), masks single patches.
         generative_loss_weight (`float`, *optional*, defaults to 10.0):
             Weight of the reconstruction error beside the contrastive loss in pretraining.
+        frequency_patchout (`float`, *optional*, defaults to 0.0):
+            Share of the rows of patches that each clip leaves out in training (structured patchout, as in PaSST, arXiv
+            2110.05069): the encoder does not read them, which saves their time.
+        time_patchout (`float`, *optional*, defaults to 0.0):
+            Share of the columns of patches that each clip leaves out in training.
+        patchout (`float`, *optional*, defaults to 0.0):
+            Share of the patches then left that each clip leaves out, wherever they are (unstructured patchout).
         classifier_type (`str`, *optional*, defaults to `"linear"`):
             The classification head: `"linear"` on the pooled output, `"layer_weighted"` on the mean tokens of all layers
             (of all pairs, where layers are paired), `"attentive"` on the patch tokens, or `"prototypical"` on how similar
@@ -88,6 +95,9 @@ class PatchEncoderConfig(SavesCode, PreTrainedConfig):
     num_masked_patches: int | None = None
     mask_cluster_sizes: list[int] | tuple[int, ...] | None = (3, 4, 5)
     generative_loss_weight: float | int = 10.0
+    frequency_patchout: float | int = 0.0
+    time_patchout: float | int = 0.0
+    patchout: float | int = 0.0
     classifier_type: str = "linear"
     frames_per_label: int = 100
     num_prototypes: int = 20
@@ -171,8 +181,9 @@ class PatchEncoderConfig(SavesCode, PreTrainedConfig):
             self.refuse("hidden_act", f"one of {', '.join(sorted(ACT2FN))}")
         if not 0 < self.layer_norm_eps < math.inf:
             self.refuse("layer_norm_eps", "a positive number")
-        if not 0 <= self.hidden_dropout_prob < 1:
-            self.refuse("hidden_dropout_prob", "at least 0 and below 1")
+        for field in ("hidden_dropout_prob", "frequency_patchout", "time_patchout", "patchout"):
+            if not 0 <= getattr(self, field) < 1:
+                self.refuse(field, "at least 0 and below 1")
         for field in ("generative_loss_weight", "initializer_range", "orthogonality_loss_weight"):
             if not 0 <= getattr(self, field) < math.inf:
                 self.refuse(field, "zero or a positive number")

@@ -101,7 +101,8 @@ class PatchEncoderModel:
             prefix tokens ([CLS] and what the encoder adds) first and then the patches of the batch's grid,
             frequency-major, zeros where a clip has none; `pooler_output` of shape `(batch_size, hidden_size)`, the mean
             of the patch tokens or of the prefix tokens, by `config.pooling`; `hidden_states`, if asked for, before the
-            first layer and after each layer; `patch_attention_mask` where clips differ in length.
+            first layer and after each layer; `patch_attention_mask` where clips differ in length, or patchout leaves
+            patches out.
 
         Raises:
             `ValueError`: for an `attention_mask` that is not ones and then zeros, or leaves a clip less than one patch.

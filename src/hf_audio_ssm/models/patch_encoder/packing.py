@@ -44,8 +44,9 @@ class Packing:
     Where packed tokens belong in their batch.
 
     Args:
-        clip_shapes (`tuple[tuple[int, int], ...]`):
-            Clips, and tokens of each, of every group in the packed sequence.
+        clip_shapes (`tuple[tuple[int, int], ...]`, *optional*):
+            Clips, and tokens of each, of every group in the packed sequence `(1, packed tokens, hidden_size)`. `None` for
+            a single group, which is an ordinary batch of shorter clips.
         positions (`torch.LongTensor` of shape `(packed tokens,)`):
             The packed tokens' places in the batch, flattened.
         batch_shape (`tuple[int, int]`):
@@ -54,7 +55,7 @@ class Packing:
             Tokens before the patches.
     """
 
-    clip_shapes: tuple[tuple[int, int], ...]
+    clip_shapes: tuple[tuple[int, int], ...] | None
     positions: torch.Tensor
     batch_shape: tuple[int, int]
     num_prefix_tokens: int
@@ -67,7 +68,7 @@ class Packing:
         return mask
 
     def unpack(self, hidden_states: torch.Tensor) -> torch.Tensor:
-        """Packed tokens `(1, packed tokens, hidden_size)` in their batch `(batch_size, tokens, hidden_size)`, else zeros."""
+        """Packed tokens in their batch `(batch_size, tokens, hidden_size)`, zeros for all others."""
         clips, tokens = self.batch_shape
         batch = hidden_states.new_zeros(clips * tokens, hidden_states.shape[2])
         return batch.index_copy(0, self.positions, hidden_states.flatten(0, 1)).unflatten(0, self.batch_shape)
@@ -174,7 +175,7 @@ def pack_tokens(
     bool_masked_pos: torch.Tensor | None = None,
 ) -> tuple[torch.Tensor, Packing | None]:
     """
-    Embeds the patches of each clip's own frames.
+    Embeds the patches of each clip's own frames; in training without those that patchout leaves out.
 
     Args:
         embeddings ([`PatchTokenEmbeddings`]): Embeds clips of the same length.
@@ -182,36 +183,66 @@ def pack_tokens(
 
     Returns:
         `tuple[torch.Tensor, Packing | None]`: the tokens `(batch_size, tokens, hidden_size)` and `None` where nothing is
-        padded, else packed tokens `(1, packed tokens, hidden_size)` and where they belong.
+        padded or left out; else packed tokens, and where they belong.
 
     Raises:
         `ValueError`: see [`group_clips`].
     """
     config = embeddings.config
-    if attention_mask is None:
+    leaves_out = embeddings.training and max(config.frequency_patchout, config.time_patchout, config.patchout) > 0
+    if attention_mask is None and not leaves_out:
         return embeddings(input_values, bool_masked_pos), None
     groups = group_clips(input_values, attention_mask, config)
     batch_size, num_frames = input_values.shape[:2]
     grid = config.patch_grid(num_frames)
-    if all(columns == grid[1] for columns in groups):
+    if not leaves_out and all(columns == grid[1] for columns in groups):
         return embeddings(input_values, bool_masked_pos), None
     batch_shape = (batch_size, config.num_prefix_tokens + grid[0] * grid[1])
     check_masked_positions(bool_masked_pos, (batch_size, grid[0] * grid[1]))
 
     positions = torch.arange(batch_shape[0] * batch_shape[1], device=input_values.device).view(batch_shape)
     prefix, patches = positions.tensor_split((config.num_prefix_tokens,), dim=1)
-    tokens, packed_positions, clip_shapes = [], [], []
+    tokens, packed_positions = [], []
     for columns, clips in groups.items():
         frames = (columns - 1) * config.time_stride + config.patch_shape[1]
         mask = None if bool_masked_pos is None else cut_columns(bool_masked_pos[clips], grid, columns)
         group = embeddings(input_values[clips, :frames], mask)
-        tokens.append(group.flatten(0, 1))
-        packed_positions.append(
-            torch.cat((prefix[clips], cut_columns(patches[clips], grid, columns)), dim=1).flatten()
-        )
-        clip_shapes.append(tuple(group.shape[:2]))
-    packing = Packing(tuple(clip_shapes), torch.cat(packed_positions), batch_shape, config.num_prefix_tokens)
-    return torch.cat(tokens).unsqueeze(0), packing
+        group_positions = torch.cat((prefix[clips], cut_columns(patches[clips], grid, columns)), dim=1)
+        if leaves_out:
+            kept = draw_patchout(len(clips), (grid[0], columns), config, input_values.device)
+            kept = torch.cat((prefix[:1].expand(len(clips), -1), kept + config.num_prefix_tokens), dim=1)
+            group = group.gather(1, kept[..., None].expand(-1, -1, group.shape[2]))
+            group_positions = group_positions.gather(1, kept)
+        tokens.append(group)
+        packed_positions.append(group_positions.flatten())
+    clip_shapes = None if len(tokens) == 1 else tuple(tuple(group.shape[:2]) for group in tokens)
+    packing = Packing(clip_shapes, torch.cat(packed_positions), batch_shape, config.num_prefix_tokens)
+    return tokens[0] if clip_shapes is None else torch.cat([g.flatten(0, 1) for g in tokens]).unsqueeze(0), packing
+
+
+def draw_patchout(
+    batch_size: int, grid: tuple[int, int], config: PatchEncoderConfig, device: torch.device | None = None
+) -> torch.Tensor:
+    """
+    Draws the patches that patchout keeps, by the shares of `config`: as many of each clip, in their order.
+
+    Args:
+        batch_size (`int`): Number of clips.
+        grid (`tuple[int, int]`): Rows and columns (frequency, time) of patches.
+        config (`PatchEncoderConfig`): The encoder's configuration.
+        device (`torch.device`, *optional*): Where to draw.
+
+    Returns:
+        `torch.LongTensor` of shape `(batch_size, kept patches)`, frequency-major indices; at least one.
+    """
+
+    def draw(total: int, share: float) -> torch.Tensor:
+        order = torch.rand(batch_size, total, device=device).argsort(dim=1)
+        return order[:, : max(1, total - round(share * total))].sort(dim=1).values
+
+    rows, columns = draw(grid[0], config.frequency_patchout), draw(grid[1], config.time_patchout)
+    patches = (rows[:, :, None] * grid[1] + columns[:, None]).flatten(1)
+    return patches.gather(1, draw(patches.shape[1], config.patchout))
 
 
 def cut_columns(patches: torch.Tensor, grid: tuple[int, int], columns: int) -> torch.Tensor:

@@ -77,6 +77,8 @@ class SsastModel(PatchEncoderModel, SsastPreTrainedModel):
 
     def encode_packed(self, hidden_states: torch.Tensor, packing: Packing, **kwargs) -> PatchEncoderOutput:
         """In the batch, with a mask: every implementation of attention takes one, and none takes groups of clips."""
+        if packing.clip_shapes is None:
+            return packing.unpack_outputs(self.encode(hidden_states, **kwargs))
         hidden_states = packing.unpack(hidden_states)
         attention_mask = create_bidirectional_mask(
             config=self.config, inputs_embeds=hidden_states, attention_mask=packing.attention_mask
