@@ -18,13 +18,13 @@ from .tiles import (
     CHUNK_SIZE,
     Tile,
     channel_indices,
-    load_rates,
+    lay_out,
+    locate,
     over_channels,
     over_states,
     row_strides,
     sigmoid,
     softplus,
-    state_indices,
     sum_channels,
     sum_states,
     with_contiguous_rows,
@@ -164,26 +164,16 @@ def backward_kernel(
     LN: tl.constexpr,
     LC: tl.constexpr,
 ):
-    num_blocks = tl.cdiv(channels, KR * LC)
-    block = tl.program_id(0) % num_blocks
-    segment = tl.program_id(0) // num_blocks % num_segments
-    sequence = tl.program_id(0) // num_blocks // num_segments
-    clip = (sequence % batch_size).to(tl.int64)
+    block, segment, sequence, clip = locate(batch_size, channels, num_segments, KR * LC)
     is_second = sequence >= batch_size
     if is_second:
         x, dt, dt_bias, A, D = x2, dt2, dt_bias2, A2, D2
     runs_backward = is_second != (reverse != 0)
-    num_sequences = tl.num_programs(0) // num_blocks // num_segments
-    sequence = sequence.to(tl.int64)
+    num_sequences = tl.num_programs(0) // tl.cdiv(channels, KR * LC) // num_segments
 
-    c = channel_indices(block, KR, LC)
-    n = state_indices(NR, LN)
-    inside = c < channels
-    rates = load_rates(A, c, n, channels, state_size, unit)
+    c, inside, n, tile, in_tile, rates = lay_out(A, block, channels, state_size, unit, NR, KR, LN, LC)
     bias = tl.load(dt_bias + c, mask=inside, other=0.0)
     skip = tl.load(D + c, mask=inside, other=0.0)
-    tile = over_channels(n) * channels + over_states(c) * unit
-    in_tile = over_states(inside) & over_channels(n < state_size)
     tile_size = state_size * channels
     first = segment * segment_steps
     last = tl.minimum(first + segment_steps, length)

@@ -18,14 +18,13 @@ from ..registration import TENSORS_PER_DIRECTION
 from .tiles import (
     CHUNK_SIZE,
     Tile,
-    channel_indices,
-    load_rates,
+    lay_out,
+    locate,
     over_channels,
     over_states,
     row_strides,
     sigmoid,
     softplus,
-    state_indices,
     sum_states,
     with_contiguous_rows,
 )
@@ -134,25 +133,15 @@ def scan_kernel(
     LN: tl.constexpr,
     LC: tl.constexpr,
 ):
-    num_blocks = tl.cdiv(channels, KR * LC)
-    block = tl.program_id(0) % num_blocks
-    segment = tl.program_id(0) // num_blocks % num_segments
-    sequence = tl.program_id(0) // num_blocks // num_segments
-    clip = (sequence % batch_size).to(tl.int64)
+    block, segment, sequence, clip = locate(batch_size, channels, num_segments, KR * LC)
     is_second = sequence >= batch_size
     if is_second:
         x, dt, dt_bias, A, D = x2, dt2, dt_bias2, A2, D2
     runs_backward = is_second != (reverse != 0)
-    sequence = sequence.to(tl.int64)
 
-    c = channel_indices(block, KR, LC)
-    n = state_indices(NR, LN)
-    inside = c < channels
-    rates = load_rates(A, c, n, channels, state_size, unit)
+    c, inside, n, tile, in_tile, rates = lay_out(A, block, channels, state_size, unit, NR, KR, LN, LC)
     bias = tl.load(dt_bias + c, mask=inside, other=0.0)
     skip = tl.load(D + c, mask=inside, other=0.0)
-    tile = over_channels(n) * channels + over_states(c) * unit
-    in_tile = over_states(inside) & over_channels(n < state_size)
     tile_size = state_size * channels
     first = segment * segment_steps
     last = tl.minimum(first + segment_steps, length)
@@ -245,24 +234,14 @@ def segment_kernel(
     Forward: of h <- exp(dt A) h + dt B x with u = x. With GRADIENT, of the state's gradient in the opposite order,
     e <- exp(dt A) (e + C g), where u is the output's gradient and g = u * scale * silu(gate).
     """
-    num_blocks = tl.cdiv(channels, KR * LC)
-    block = tl.program_id(0) % num_blocks
-    segment = tl.program_id(0) // num_blocks % num_segments
-    sequence = tl.program_id(0) // num_blocks // num_segments
-    clip = (sequence % batch_size).to(tl.int64)
+    block, segment, sequence, clip = locate(batch_size, channels, num_segments, KR * LC)
     is_second = sequence >= batch_size
     if is_second:
         u, dt, dt_bias, A = u2, dt2, dt_bias2, A2
     runs_backward = is_second != (reverse != 0)
-    sequence = sequence.to(tl.int64)
 
-    c = channel_indices(block, KR, LC)
-    n = state_indices(NR, LN)
-    inside = c < channels
-    rates = load_rates(A, c, n, channels, state_size, unit)
+    c, inside, n, tile, in_tile, rates = lay_out(A, block, channels, state_size, unit, NR, KR, LN, LC)
     bias = tl.load(dt_bias + c, mask=inside, other=0.0)
-    tile = over_channels(n) * channels + over_states(c) * unit
-    in_tile = over_states(inside) & over_channels(n < state_size)
     first = segment * segment_steps
     last = tl.minimum(first + segment_steps, length)
     if GRADIENT:
@@ -327,24 +306,17 @@ def combine_kernel(
     LC: tl.constexpr,
 ):
     """Replaces what each segment adds by what enters it; with GRADIENT, from the last segment to the first."""
-    num_blocks = tl.cdiv(channels, KR * LC)
-    block = tl.program_id(0) % num_blocks
-    sequence = tl.program_id(0) // num_blocks
+    block, _, sequence, _ = locate(batch_size, channels, 1, KR * LC)
     if sequence >= batch_size:
         A = A2
-    c = channel_indices(block, KR, LC)
-    n = state_indices(NR, LN)
-    inside = c < channels
-    rates = load_rates(A, c, n, channels, state_size, unit)
-    tile = over_channels(n) * channels + over_states(c) * unit
-    in_tile = over_states(inside) & over_channels(n < state_size)
+    c, inside, n, tile, in_tile, rates = lay_out(A, block, channels, state_size, unit, NR, KR, LN, LC)
     state = tl.zeros((NR, KR, LN, LC), tl.float32)
     for index in range(0, num_segments):
         if GRADIENT:
             segment = num_segments - 1 - index
         else:
             segment = index
-        place = sequence.to(tl.int64) * num_segments + segment
+        place = sequence * num_segments + segment
         end = ends + place * state_size * channels + tile
         added = tl.load(end, mask=in_tile, other=0.0)
         sum_dt = tl.load(sums + place * channels + c, mask=inside, other=0.0)

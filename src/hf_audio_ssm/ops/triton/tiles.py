@@ -66,6 +66,33 @@ def with_contiguous_rows(tensor: Tensor) -> Tensor:
 
 
 @triton.jit
+def locate(batch_size, channels, num_segments, CHANNELS: tl.constexpr):
+    """Which part is a program's: block of channels, segment of time, sequence (clips of each direction), clip."""
+    num_blocks = tl.cdiv(channels, CHANNELS)
+    block = tl.program_id(0) % num_blocks
+    segment = tl.program_id(0) // num_blocks % num_segments
+    sequence = tl.program_id(0) // num_blocks // num_segments
+    return block, segment, sequence.to(tl.int64), (sequence % batch_size).to(tl.int64)
+
+
+@triton.jit
+def lay_out(
+    A, block, channels, state_size, unit, NR: tl.constexpr, KR: tl.constexpr, LN: tl.constexpr, LC: tl.constexpr
+):
+    """
+    A block's channels and which of them exist; the states; the tile's places in (states, channels) and which exist; and the
+    tile of A (channels, state_size), times log2(e): decays are powers of 2.
+    """
+    c = channel_indices(block, KR, LC)
+    n = state_indices(NR, LN)
+    inside = c < channels
+    tile = over_channels(n) * channels + over_states(c) * unit
+    in_tile = over_states(inside) & over_channels(n < state_size)
+    rates = tl.load(A + over_states(c) * state_size + over_channels(n) * unit, mask=in_tile, other=0.0)
+    return c, inside, n, tile, in_tile, rates * 1.4426950408889634
+
+
+@triton.jit
 def channel_indices(block, KR: tl.constexpr, LC: tl.constexpr):
     """(KR, LC): the channels of a block."""
     return block * KR * LC + tl.arange(0, LC)[None, :] * KR + tl.arange(0, KR)[:, None]
@@ -99,14 +126,6 @@ def sum_states(tile):
 def sum_channels(tile):
     """(NR, LN)"""
     return tl.sum(tl.sum(tile, 1), 2)
-
-
-@triton.jit
-def load_rates(A, c, n, channels, state_size, unit):
-    """The tile of A (channels, state_size), times log2(e): decays are powers of 2."""
-    inside = over_states(c < channels) & over_channels(n < state_size)
-    rates = tl.load(A + over_states(c) * state_size + over_channels(n) * unit, mask=inside, other=0.0)
-    return rates * 1.4426950408889634
 
 
 @triton.jit
