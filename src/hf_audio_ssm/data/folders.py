@@ -11,6 +11,7 @@ The layout is that of the `audiofolder` of datasets, which itself needs torchcod
 import csv
 import warnings
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -102,6 +103,56 @@ def find_clips(folder: Path, data_dir: Path) -> list[tuple[Path, str]]:
     return clips
 
 
+def split_folders(data_dir: Path) -> dict[str, Path]:
+    """
+    The folders of the splits that `data_dir` has; `data_dir` itself is train where it has none.
+
+    Raises:
+        [`InputError`]: If there are folders of splits, but none of train.
+    """
+    folders = sorted(path for path in data_dir.iterdir() if path.is_dir() and not path.name.startswith("."))
+    found = {
+        split: folder for split, names in SPLIT_FOLDERS.items() for folder in folders if folder.name.lower() in names
+    }
+    if found and "train" not in found and len(found) == len(folders):
+        raise InputError(f"{data_dir}: has the folders {[folder.name for folder in folders]}, but no folder train")
+    return found if "train" in found else {"train": data_dir}
+
+
+def draw_splits(labels: Sequence[str], missing: Sequence[str], seed: int, source: str) -> dict[str, list[int]]:
+    """
+    Draws the missing splits from train, label by label.
+
+    Args:
+        labels (`Sequence[str]`): The label of each training clip.
+        missing (`Sequence[str]`): The splits to draw.
+        seed (`int`): Of the draw.
+        source (`str`): What messages call the training clips.
+
+    Returns:
+        `dict[str, list[int]]`: Indices of the clips of the missing splits, and of those left to train.
+
+    Raises:
+        [`InputError`]: If a label has too few clips.
+    """
+    rng = np.random.default_rng(seed)
+    drawn = {"train": [], **{split: [] for split in missing}}
+    for label in sorted(set(labels)):
+        indices = [index for index, other in enumerate(labels) if other == label]
+        if len(indices) <= len(missing):
+            raise InputError(
+                f"{source}: label {label!r} has {len(indices)} clips; to draw {' and '.join(missing)} from them, at least "
+                f"{len(missing) + 1} are needed"
+            )
+        indices = [indices[i] for i in rng.permutation(len(indices))]
+        count = max(1, round(HELD_OUT * len(indices)))
+        for split in missing:
+            drawn[split].extend(indices[:count])
+            indices = indices[count:]
+        drawn["train"].extend(indices)
+    return drawn
+
+
 def find_splits(data_dir: Path, seed: int) -> dict[str, list[tuple[Path, str]]]:
     """
     (clip, label) of the clips of train, validation and test; a split that `data_dir` lacks is drawn from train, label by
@@ -111,42 +162,22 @@ def find_splits(data_dir: Path, seed: int) -> dict[str, list[tuple[Path, str]]]:
         [`InputError`]: If there is no train split, less than two labels, a label that train has not, or too few clips to
             draw a split from.
     """
-    folders = sorted(path for path in data_dir.iterdir() if path.is_dir() and not path.name.startswith("."))
-    split_folders = {
-        split: folder for split, names in SPLIT_FOLDERS.items() for folder in folders if folder.name.lower() in names
-    }
-    if split_folders and "train" not in split_folders and len(split_folders) == len(folders):
-        raise InputError(f"{data_dir}: has the folders {[folder.name for folder in folders]}, but no folder train")
-    if "train" not in split_folders:
-        split_folders = {"train": data_dir}
-    splits = {split: find_clips(folder, data_dir) for split, folder in split_folders.items()}
+    folders = split_folders(data_dir)
+    splits = {split: find_clips(folder, data_dir) for split, folder in folders.items()}
 
     for split, clips in splits.items():
         if not clips:
-            raise InputError(f"{split_folders[split]}: metadata.csv lists no clip of this folder")
+            raise InputError(f"{folders[split]}: metadata.csv lists no clip of this folder")
     labels = sorted({label for _, label in splits["train"]})
     if len(labels) < 2:
-        raise InputError(f"{split_folders['train']}: a classifier needs clips of at least 2 labels, found {labels}")
+        raise InputError(f"{folders['train']}: a classifier needs clips of at least 2 labels, found {labels}")
     for path, label in (clip for clips in splits.values() for clip in clips):
         if label not in labels:
             raise ClipError(path, f"has the label {label!r}, which no training clip has ({', '.join(labels)})")
 
     missing = [split for split in SPLIT_FOLDERS if split not in splits]
     if missing:
-        rng = np.random.default_rng(seed)
-        kept = []
-        for label in labels:
-            clips = [clip for clip in splits["train"] if clip[1] == label]
-            if len(clips) <= len(missing):
-                raise InputError(
-                    f"{split_folders['train']}: label {label!r} has {len(clips)} clips; to draw {' and '.join(missing)}"
-                    f" from them, at least {len(missing) + 1} are needed"
-                )
-            clips = [clips[i] for i in rng.permutation(len(clips))]
-            count = max(1, round(HELD_OUT * len(clips)))
-            for split in missing:
-                splits.setdefault(split, []).extend(clips[:count])
-                clips = clips[count:]
-            kept.extend(clips)
-        splits["train"] = kept
+        train = splits["train"]
+        for split, indices in draw_splits([label for _, label in train], missing, seed, str(folders["train"])).items():
+            splits[split] = [train[index] for index in indices]
     return splits

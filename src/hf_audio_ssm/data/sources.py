@@ -23,6 +23,62 @@ def make_dataset(clips: list[tuple[Path, str]], labels: list[str]) -> datasets.D
     return datasets.Dataset.from_dict(columns, features=features).cast_column("audio", datasets.Audio(decode=False))
 
 
+def open_source(
+    source: str, streaming: bool = False, split: str | None = "train"
+) -> datasets.Dataset | datasets.IterableDataset | datasets.DatasetDict:
+    """
+    A source with all its columns, as [`load_source`] describes it; and folders written by `DatasetDict.save_to_disk`.
+
+    Args:
+        source (`str`): The source.
+        streaming (`bool`, *optional*, defaults to `False`): Whether to read it bit by bit while it is used.
+        split (`str`, *optional*, defaults to `"train"`):
+            Which split to take where the source names none; with None, a source of several splits gives them all.
+
+    Raises:
+        [`InputError`]: If the source cannot be found or read.
+    """
+    path = Path(source)
+    try:
+        if (path / "dataset_info.json").is_file() or (path / "dataset_dict.json").is_file():
+            dataset = datasets.load_from_disk(source)
+            if split is not None and isinstance(dataset, datasets.DatasetDict):
+                if split not in dataset:
+                    raise InputError(f"{source}: has the splits {', '.join(dataset)}, but no {split}")
+                dataset = dataset[split]
+            return dataset.to_iterable_dataset(num_shards=min(64, len(dataset))) if streaming else dataset
+        if path.is_dir():
+            paths = {"audio": [str(found) for found in list_audio(path)]}
+            dataset = datasets.Dataset.from_dict(paths)
+            return dataset.to_iterable_dataset(num_shards=min(64, len(dataset))) if streaming else dataset
+        if source.endswith(".parquet"):
+            return datasets.load_dataset("parquet", data_files=source, split="train", streaming=streaming)
+        if path.exists() or source.startswith((".", "/")):
+            raise InputError(
+                f"{source}: must be a folder of audio, a parquet file, a saved data set, or a name on the Hub"
+            )
+        name, configuration, named_split = re.fullmatch(r"([^:@]+)(?::([^@]+))?(?:@(.+))?", source).groups()
+        return datasets.load_dataset(name, configuration, split=named_split or split, streaming=streaming)
+    except InputError:
+        raise
+    except Exception as error:
+        raise InputError(f"{source}: cannot be loaded as a data set ({type(error).__name__}: {error})") from error
+
+
+def undecoded(dataset, source: str, column: str = "audio"):
+    """
+    A data set whose clips, in `column`, are left as paths and bytes. Some sources store these without saying that they are
+    audio.
+
+    Raises:
+        [`InputError`]: If there is no such column.
+    """
+    columns = dataset.column_names or []
+    if column not in columns:
+        raise InputError(f"{source}: needs a column {column}, found {columns}")
+    return dataset.cast_column(column, datasets.Audio(decode=False))
+
+
 def load_source(source: str, streaming: bool = False) -> datasets.Dataset | datasets.IterableDataset:
     """
     Unlabelled clips of one source, as a data set with the one column `audio`, undecoded.
@@ -38,33 +94,7 @@ def load_source(source: str, streaming: bool = False) -> datasets.Dataset | data
     Raises:
         [`InputError`]: If the source cannot be found or read, is empty, or has no audio column.
     """
-    path = Path(source)
-    try:
-        if (path / "dataset_info.json").is_file():
-            dataset = datasets.load_from_disk(source)
-            dataset = dataset.to_iterable_dataset(num_shards=min(64, len(dataset))) if streaming else dataset
-        elif path.is_dir():
-            paths = {"audio": [str(found) for found in list_audio(path)]}
-            dataset = datasets.Dataset.from_dict(paths)
-            dataset = dataset.to_iterable_dataset(num_shards=min(64, len(dataset))) if streaming else dataset
-        elif source.endswith(".parquet"):
-            dataset = datasets.load_dataset("parquet", data_files=source, split="train", streaming=streaming)
-        elif path.exists() or source.startswith((".", "/")):
-            raise InputError(
-                f"{source}: must be a folder of audio, a parquet file, a saved data set, or a name on the Hub"
-            )
-        else:
-            name, configuration, split = re.fullmatch(r"([^:@]+)(?::([^@]+))?(?:@(.+))?", source).groups()
-            dataset = datasets.load_dataset(name, configuration, split=split or "train", streaming=streaming)
-    except InputError:
-        raise
-    except Exception as error:
-        raise InputError(f"{source}: cannot be loaded as a data set ({type(error).__name__}: {error})") from error
-    columns = dataset.column_names or []
-    if "audio" not in columns:
-        raise InputError(f"{source}: needs a column audio, found {columns}")
-    # Some sources store paths or bytes without saying that they are audio.
-    return dataset.select_columns("audio").cast_column("audio", datasets.Audio(decode=False))
+    return undecoded(open_source(source, streaming), source).select_columns("audio")
 
 
 def load_sources(

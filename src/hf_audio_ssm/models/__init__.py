@@ -26,3 +26,10 @@ AUTO_CLASSES = {
         "AutoModelForPreTraining": "ssast.modeling_ssast.SsastForPreTraining",
     },
 }
+
+# Model type -> the linear modules that adapters such as LoRA change. A name stands for all modules called so: in SSAMBA the
+# projections of both directions.
+LORA_TARGET_MODULES = {
+    "ssamba": ["in_proj", "x_proj", "dt_proj", "out_proj"],
+    "ssast": ["q_proj", "k_proj", "v_proj", "o_proj", "fc1", "fc2"],
+}

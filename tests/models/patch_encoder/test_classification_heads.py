@@ -41,7 +41,7 @@ def golden():
 
 @pytest.fixture
 def golden_head(golden):
-    head = PrototypicalHead(SsambaConfig(hidden_size=48, num_labels=7))
+    head = PrototypicalHead(SsambaConfig(hidden_size=48, num_labels=7, focal_similarity="cls"))
     state = {"prototypes": "prototypes", "weight": "last_layer_weight", "bias": "last_layer_bias"}
     head.load_state_dict({name: golden[key] for name, key in state.items()})
     return head
@@ -187,7 +187,7 @@ def test_attentive_head_attends():
 
 @pytest.mark.parametrize("frames", [64, 80])
 def test_similarity_maps(frames):
-    model = make_model("prototypical", num_prototypes=5, time_stride=8)
+    model = make_model("prototypical", num_prototypes=5, time_stride=8, focal_similarity="cls")
     inputs = torch.randn(2, frames, 32)
     outputs = model(inputs)
     rows, columns = model.config.patch_grid(frames)

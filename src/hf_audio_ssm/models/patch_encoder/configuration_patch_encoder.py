@@ -64,9 +64,10 @@ class PatchEncoderConfig(SavesCode, PreTrainedConfig):
             Frames of a time step in frame classification; the default labels each second.
         num_prototypes (`int`, *optional*, defaults to 20):
             Prototypes of each class.
-        focal_similarity (`str`, *optional*, defaults to `"cls"`):
+        focal_similarity (`str`, *optional*, defaults to `"mean"`):
             What is subtracted from the patch tokens before they are compared with prototypes: `"none"`, the `"cls"` token
-            (the mean of the prefix tokens) or the `"mean"` patch token.
+            (the mean of the prefix tokens; Bird-MAE's choice, but of an encoder that trains it) or the `"mean"` patch
+            token.
         prototype_topk (`int`, *optional*, defaults to 1):
             Patches that are averaged for each prototype in training; in evaluation it is always the best one.
         prototype_margin (`float`, *optional*):
@@ -101,7 +102,7 @@ class PatchEncoderConfig(SavesCode, PreTrainedConfig):
     classifier_type: str = "linear"
     frames_per_label: int = 100
     num_prototypes: int = 20
-    focal_similarity: str = "cls"
+    focal_similarity: str = "mean"
     prototype_topk: int = 1
     prototype_margin: float | int | None = None
     orthogonality_loss_weight: float | int = 1.0

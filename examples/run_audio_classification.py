@@ -1,0 +1,89 @@
+# Copyright 2026 The hf-audio-ssm authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Fine-tunes a pretrained encoder to classify your clips, each by one label or by several.
+
+    python examples/run_audio_classification.py --model outputs/spoken_words --data examples/spoken_words --output_dir out
+    python examples/run_audio_classification.py examples/configs/esc50.yaml --model ssamba-tiny-400 --data esc50
+
+Arguments come from the YAML or JSON files that lead the command line, and then from the command line (`--help` lists them,
+with those of transformers' TrainingArguments). `examples/configs/` has the paper's recipes.
+
+What is left in `output_dir` (a folder in it for each fold, with --fold_column): the model and its feature extractor, for
+`from_pretrained` and `pipeline`; a model card with the results on the test split; `test_results.json`; pictures of the
+learning curve, of the augmentation and, for clips of one label, of what was taken for what; and the checkpoints of
+training, from which `--resume_from_checkpoint true` continues.
+"""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from transformers import PreTrainedModel, set_seed
+
+from hf_audio_ssm.arguments import parse_arguments
+from hf_audio_ssm.augmentation import AugmentationArguments
+from hf_audio_ssm.classifiers import ClassifierArguments
+from hf_audio_ssm.data.labelled import LabelledClips, LabelledDataArguments
+from hf_audio_ssm.errors import InputError
+from hf_audio_ssm.evaluation_report import report
+from hf_audio_ssm.fine_tuning import FineTuningArguments, FineTuningTrainer, fold_arguments, make_trainer
+from hf_audio_ssm.plots import plot_augmentation, save_figure
+
+
+ARGUMENTS = (LabelledDataArguments, ClassifierArguments, AugmentationArguments, FineTuningArguments)
+
+
+def fine_tune(
+    clips: LabelledClips,
+    data: LabelledDataArguments,
+    classifier: ClassifierArguments,
+    augmentation: AugmentationArguments,
+    training: FineTuningArguments,
+    load_model: Callable[[LabelledClips], PreTrainedModel],
+    save: Callable[[FineTuningTrainer], None] | None,
+) -> dict[str, float]:
+    """One run: trains, and returns the metrics on the test split."""
+    set_seed(training.seed)
+    feature_extractor, model = classifier.load_feature_extractor(clips), load_model(clips)
+    trainer = make_trainer(model, feature_extractor, clips, training, augmentation.make(training.seed))
+    if trainer.data_collator.augmentation:
+        rows = [clips.splits["train"][index] for index in range(min(4, len(clips.splits["train"])))]
+        picture = plot_augmentation(trainer.data_collator, rows, clips.names)
+        save_figure(picture, Path(training.output_dir) / "augmentation.png")
+    trainer.train(resume_from_checkpoint=training.resume_from_checkpoint)
+    return report(trainer, clips, base_model=classifier.model, data=data.data, save=save)
+
+
+def main(
+    data: LabelledDataArguments,
+    classifier: ClassifierArguments,
+    augmentation: AugmentationArguments,
+    training: FineTuningArguments,
+    load_model: Callable[[LabelledClips], PreTrainedModel] | None = None,
+    save: Callable[[FineTuningTrainer], None] | None = None,
+) -> list[dict[str, float]]:
+    """
+    Runs once, or once for each fold; returns the metrics on the test split of each run. `load_model` gives another model
+    than the checkpoint itself, and `save` adds to what is saved.
+    """
+    runs = data.load()
+    feature_extractor = classifier.load_feature_extractor(runs[0])
+    data.check(runs, feature_extractor.sampling_rate)
+    results = []
+    for clips in runs:
+        arguments = fold_arguments(training, clips.fold)
+        model_of = load_model or classifier.load_model
+        results.append(fine_tune(clips, data, classifier, augmentation, arguments, model_of, save))
+    for name in results[0]:
+        values = [result[name] for result in results]
+        spread = f" ± {np.std(values):.4f} over {len(values)} folds" if len(values) > 1 else ""
+        print(f"{name}: {np.mean(values):.4f}{spread}")
+    return results
+
+
+if __name__ == "__main__":
+    try:
+        main(*parse_arguments(ARGUMENTS, sys.argv[1:], __doc__.splitlines()[0]))
+    except InputError as error:
+        sys.exit(f"error: {error}")

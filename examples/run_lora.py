@@ -1,0 +1,103 @@
+# Copyright 2026 The hf-audio-ssm authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Fine-tunes a pretrained encoder through adapters (LoRA, DoRA, rsLoRA or IA3) that train a small share of the parameters.
+
+    python examples/run_lora.py --model outputs/spoken_words/best --data examples/spoken_words --output_dir out
+
+The arguments are those of run_audio_classification.py, and of the adapters. In `output_dir` are left the adapters, to be
+loaded with `hf_audio_ssm.adapters.load_adapted` (the base model is found by the name it was given here), the feature
+extractor, a model card, results and pictures; and in `output_dir/merged` an ordinary classifier, for `from_pretrained` and
+`pipeline`.
+"""
+
+import copy
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import peft
+import run_audio_classification
+from transformers import BitsAndBytesConfig, PreTrainedModel
+
+from hf_audio_ssm.adapters import ADAPTER_METHODS, adapter_config, merge_adapted, save_adapted
+from hf_audio_ssm.arguments import parse_arguments
+from hf_audio_ssm.augmentation import AugmentationArguments
+from hf_audio_ssm.classifiers import ClassifierArguments
+from hf_audio_ssm.data.labelled import LabelledClips, LabelledDataArguments
+from hf_audio_ssm.errors import InputError
+from hf_audio_ssm.fine_tuning import FineTuningArguments, FineTuningTrainer
+
+
+@dataclass
+class AdapterArguments:
+    """What is trained."""
+
+    method: str = field(default="lora", metadata={"help": f"One of {', '.join(ADAPTER_METHODS)}."})
+    rank: int = field(default=8, metadata={"help": "Rank of LoRA, DoRA and rsLoRA."})
+    alpha: float = field(default=8.0, metadata={"help": "Scale of their updates: alpha / rank (rsLoRA: its root)."})
+    adapter_dropout: float = field(default=0.0, metadata={"help": "Dropout on what they read."})
+    target_modules: list[str] | None = field(
+        default=None, metadata={"help": "Modules to adapt. Default: all projections of the encoder."}
+    )
+    load_in_8bit: bool = field(default=False, metadata={"help": "Keep the base in 8 bits; needs bitsandbytes."})
+
+    def __post_init__(self):
+        if self.method not in ADAPTER_METHODS:
+            raise InputError(f"--method must be one of {', '.join(ADAPTER_METHODS)}, got {self.method!r}")
+        if self.rank < 1:
+            raise InputError(f"--rank must be at least 1, got {self.rank}")
+        if not 0 <= self.adapter_dropout < 1:
+            raise InputError(f"--adapter_dropout must be at least 0 and below 1, got {self.adapter_dropout}")
+
+    def adapt(self, classifier: ClassifierArguments, clips: LabelledClips) -> peft.PeftModel:
+        """Loads the base model and puts adapters into it."""
+        options = {}
+        if self.load_in_8bit:
+            # The head is trained whole, and so stays as it is.
+            options["quantization_config"] = BitsAndBytesConfig(
+                load_in_8bit=True, llm_int8_skip_modules=["classifier"]
+            )
+        base = classifier.load_model(clips, **options)
+        if self.load_in_8bit:
+            base = peft.prepare_model_for_kbit_training(base, use_gradient_checkpointing=False)
+        settings = {} if self.target_modules is None else {"target_modules": self.target_modules}
+        if self.method != "ia3":
+            settings |= {"r": self.rank, "lora_alpha": self.alpha, "lora_dropout": self.adapter_dropout}
+        try:
+            return peft.get_peft_model(base, adapter_config(base, self.method, **settings))
+        except ValueError as error:
+            raise InputError(f"--target_modules: {error}") from error
+
+
+def save(trainer: FineTuningTrainer) -> None:
+    """Adds to what the Trainer saved: the classifier's configuration, and the merged classifier."""
+    output_dir = Path(trainer.args.output_dir)
+    save_adapted(trainer.model, output_dir)
+    merged = merge_adapted(copy.deepcopy(trainer.model))
+    merged.save_pretrained(output_dir / "merged")
+    trainer.processing_class.save_pretrained(output_dir / "merged")
+
+
+def main(
+    adapters: AdapterArguments,
+    data: LabelledDataArguments,
+    classifier: ClassifierArguments,
+    augmentation: AugmentationArguments,
+    training: FineTuningArguments,
+) -> list[dict[str, float]]:
+    """Runs once, or once for each fold; returns the metrics on the test split of each run."""
+
+    def load_model(clips: LabelledClips) -> PreTrainedModel:
+        model = adapters.adapt(classifier, clips)
+        model.print_trainable_parameters()
+        return model
+
+    return run_audio_classification.main(data, classifier, augmentation, training, load_model, save)
+
+
+if __name__ == "__main__":
+    try:
+        arguments = (AdapterArguments, *run_audio_classification.ARGUMENTS)
+        main(*parse_arguments(arguments, sys.argv[1:], __doc__.splitlines()[0]))
+    except InputError as error:
+        sys.exit(f"error: {error}")

@@ -1,0 +1,87 @@
+# Copyright 2026 The hf-audio-ssm authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Compares what can be read off a frozen encoder: k-NN, linear, layer-weighted, attentive and prototypical probes.
+
+    python examples/run_probing.py --model outputs/spoken_words/best --data examples/spoken_words --output_dir out
+    python examples/run_probing.py --methods linear lora dora rslora ia3 full --model ... --data ... --output_dir out
+
+The encoder runs over each clip once (and not again, with --cache_dir); a probe then trains in seconds. In `output_dir` are
+left `probing.md`, the table of metrics on the test split, and a folder for each probe: a classifier for `from_pretrained`
+and `pipeline`, or its adapters. Of a prototypical probe there is also a picture of what it hears in a test clip.
+"""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+from transformers import FeatureExtractionMixin, PreTrainedModel
+from transformers.utils import logging
+
+from hf_audio_ssm.arguments import parse_arguments
+from hf_audio_ssm.classifiers import ClassifierArguments
+from hf_audio_ssm.comparison import Comparison, ComparisonArguments
+from hf_audio_ssm.data.labelled import LabelledClips, LabelledDataArguments
+from hf_audio_ssm.data.labelled_collator import LabelledClipCollator
+from hf_audio_ssm.errors import InputError
+from hf_audio_ssm.plots import plot_similarity, save_figure
+from hf_audio_ssm.text_files import markdown_table, write_text
+
+
+def draw_similarity(
+    model: PreTrainedModel, feature_extractor: FeatureExtractionMixin, clips: LabelledClips, path: Path
+) -> None:
+    """Draws what the prototypes of the first test clip's label hear in it."""
+    row = clips.splits["test"][0]
+    batch = LabelledClipCollator(feature_extractor, len(clips.names), multi_hot=True)([row])
+    label = int(batch.pop("labels")[0].argmax())
+    with torch.no_grad():
+        outputs = model.eval()(**batch)
+    save_figure(plot_similarity(batch["input_values"][0], outputs.similarity_maps[0], model.config, label), path)
+
+
+def main(
+    data: LabelledDataArguments, classifier: ClassifierArguments, arguments: ComparisonArguments
+) -> dict[str, dict[str, list[float]]]:
+    """Runs everything; returns the metrics of each method on the test split, a value for each seed."""
+    (clips,) = data.load()
+    data.check([clips], sampling_rate=16000)
+    comparison = Comparison(classifier, clips, arguments)
+    output_dir = Path(arguments.output_dir)
+    results: dict[str, dict[str, list[float]]] = {}
+    for method in arguments.methods:
+        for seed in arguments.seeds:
+            metrics, model = comparison.run(method, seed)
+            print(f"{method}, seed {seed}: " + ", ".join(f"{name} {value:.4f}" for name, value in metrics.items()))
+            for name, value in metrics.items():
+                results.setdefault(method, {}).setdefault(name, []).append(value)
+        # That of the last seed is kept.
+        if model is not None:
+            model.save_pretrained(output_dir / method)
+            comparison.feature_extractor.save_pretrained(output_dir / method)
+        if method == "prototypical":
+            draw_similarity(model, comparison.feature_extractor, clips, output_dir / "similarity.png")
+
+    names = list(next(iter(results.values())))
+    rows = [
+        [method, *(f"{np.mean(values[name]):.4f} ± {np.std(values[name]):.4f}" for name in names)]
+        for method, values in results.items()
+    ]
+    text = markdown_table(["", *names], rows)
+    write_text(output_dir / "probing.md", text)
+    print(text)
+    return results
+
+
+if __name__ == "__main__":
+    logging.set_verbosity_error()
+    try:
+        main(
+            *parse_arguments(
+                (LabelledDataArguments, ClassifierArguments, ComparisonArguments),
+                sys.argv[1:],
+                __doc__.splitlines()[0],
+            )
+        )
+    except InputError as error:
+        sys.exit(f"error: {error}")

@@ -1,0 +1,104 @@
+# Copyright 2026 The hf-audio-ssm authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Adapters through PEFT, with the names of what to adapt, so that users need not know them."""
+
+import json
+import os
+from pathlib import Path
+
+import peft
+from peft.utils import ModulesToSaveWrapper
+from transformers import AutoConfig, AutoModelForAudioClassification, PreTrainedModel
+from transformers.utils import cached_file
+
+from .models import LORA_TARGET_MODULES
+from .text_files import write_text
+
+
+# Of `LORA_TARGET_MODULES`, the modules whose input (not output) IA3 scales.
+IA3_FEEDFORWARD_MODULES = {"ssamba": ["out_proj"], "ssast": ["fc2"]}
+
+CLASSIFIER_CONFIG = "classifier_config.json"
+ADAPTER_METHODS = ("lora", "dora", "rslora", "ia3")
+
+
+def adapter_config(model: PreTrainedModel, method: str = "lora", **kwargs) -> peft.PeftConfig:
+    """
+    The PEFT configuration that adapts a model's projections and, where it has one, trains its classification head.
+
+    Args:
+        model (`PreTrainedModel`): The base model.
+        method (`str`, *optional*, defaults to `"lora"`):
+            "lora" (arXiv 2106.09685), "dora" (arXiv 2402.09353), "rslora" (arXiv 2312.03732) or "ia3" (arXiv 2205.05638).
+        kwargs: Fields of `peft.LoraConfig` (`r`, `lora_alpha`, `target_modules`, ...) or `peft.IA3Config`.
+
+    Raises:
+        `ValueError`: for another method, or a model that has no default targets when none are given.
+    """
+    if method not in ADAPTER_METHODS:
+        raise ValueError(f"`method` must be one of {', '.join(ADAPTER_METHODS)}, got {method!r}.")
+    model_type = model.config.model_type
+    if "target_modules" not in kwargs and model_type not in LORA_TARGET_MODULES:
+        raise ValueError(
+            f"`target_modules` must be given for a model of type {model_type!r}: defaults exist for "
+            f"{', '.join(LORA_TARGET_MODULES)}."
+        )
+    kwargs = {
+        "target_modules": LORA_TARGET_MODULES.get(model_type),
+        "modules_to_save": ["classifier"] if hasattr(model, "classifier") else None,
+        **kwargs,
+    }
+    if method == "ia3":
+        feedforward = [
+            name for name in IA3_FEEDFORWARD_MODULES.get(model_type, ()) if name in kwargs["target_modules"]
+        ]
+        return peft.IA3Config(**{"feedforward_modules": feedforward, **kwargs})
+    return peft.LoraConfig(use_dora=method == "dora", use_rslora=method == "rslora", **kwargs)
+
+
+def save_adapted(model: peft.PeftModel, save_directory: str | os.PathLike) -> None:
+    """
+    Saves adapters, the trained head, and the classifier's configuration (labels, head), which PEFT does not keep.
+
+    Args:
+        model (`peft.PeftModel`): The adapted classifier.
+        save_directory (`str`): The folder.
+    """
+    model.save_pretrained(save_directory)
+    # Not as config.json: transformers would look for the base's weights beside it.
+    write_text(Path(save_directory) / CLASSIFIER_CONFIG, model.get_base_model().config.to_json_string())
+
+
+def load_adapted(name_or_path: str | os.PathLike, is_trainable: bool = False) -> peft.PeftModel:
+    """
+    Loads what [`save_adapted`] saved, and the base model by the name that was saved with it.
+
+    Args:
+        name_or_path (`str`): A folder or a Hub name.
+        is_trainable (`bool`, *optional*, defaults to `False`): Whether training goes on.
+
+    Raises:
+        `OSError`: If the adapters, their configuration or the base model cannot be found.
+    """
+    adapter_config = peft.PeftConfig.from_pretrained(name_or_path)
+    config_file = cached_file(name_or_path, CLASSIFIER_CONFIG)
+    fields = json.loads(Path(config_file).read_text(encoding="utf-8"))
+    config = AutoConfig.for_model(**fields)
+    base = AutoModelForAudioClassification.from_pretrained(
+        adapter_config.base_model_name_or_path, config=config, ignore_mismatched_sizes=True
+    )
+    return peft.PeftModel.from_pretrained(base, name_or_path, is_trainable=is_trainable)
+
+
+def merge_adapted(model: peft.PeftModel) -> PreTrainedModel:
+    """
+    Merges the adapters into the base model's weights, and leaves an ordinary classifier.
+
+    Args:
+        model (`peft.PeftModel`): The adapted classifier; it is used up.
+    """
+    base = model.get_base_model()
+    if isinstance(base.classifier, ModulesToSaveWrapper):
+        # PEFT's IA3 can only take heads off that have one weight.
+        base.classifier = base.classifier.modules_to_save[model.active_adapter]
+    return model.merge_and_unload()

@@ -1,0 +1,247 @@
+# Copyright 2026 The hf-audio-ssm authors.
+# SPDX-License-Identifier: Apache-2.0
+"""
+Labelled clips in splits, from folders, parquet, data sets saved to disk and the Hub, with one label each or several; all that
+is wrong with the labels is said before anything is trained.
+"""
+
+import csv
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import datasets
+import numpy as np
+
+from ..errors import ClipError, InputError
+from .decoding import check_clips, clip_name
+from .folders import SPLIT_FOLDERS, draw_splits, find_clips, split_folders
+from .sources import open_source, undecoded
+
+
+# Between the labels of a clip in a metadata.csv.
+LABEL_SEPARATOR = ";"
+
+
+@dataclass
+class LabelledClips:
+    """
+    Clips in splits, with checked labels.
+
+    Args:
+        splits (`dict[str, datasets.Dataset]`):
+            "train", "validation" and "test", with the columns `audio` (undecoded) and `label`: a class index, or a list
+            of them.
+        names (`list[str]`): The name of each class.
+        is_multi_label (`bool`): Whether `label` is a list.
+        fold (`int`, *optional*): The fold that is the test split.
+    """
+
+    splits: dict[str, datasets.Dataset]
+    names: list[str]
+    is_multi_label: bool
+    fold: int | None = None
+
+    @property
+    def problem_type(self) -> str:
+        """As in a model's configuration."""
+        return "multi_label_classification" if self.is_multi_label else "single_label_classification"
+
+
+@dataclass
+class LabelledDataArguments:
+    """Which clips to learn from. Parsed from the command line or a file by HfArgumentParser."""
+
+    data: str = field(
+        metadata={
+            "help": "Folder of audio (split folders, with a folder per label or a metadata.csv), parquet file, saved data "
+            "set, or Hub name, name:configuration or name@split."
+        }
+    )
+    validation_data: str | None = field(default=None, metadata={"help": "Another source for the validation split."})
+    test_data: str | None = field(default=None, metadata={"help": "Another source for the test split."})
+    audio_column: str = field(default="audio", metadata={"help": "Column of the clips."})
+    label_column: str = field(default="label", metadata={"help": "Column of the labels: a label or a list of them."})
+    multi_label: bool = field(
+        default=False, metadata={"help": "Whether a metadata.csv has several labels a clip, with ; between them."}
+    )
+    fold_column: str | None = field(default=None, metadata={"help": "Column of the fold; see --test_folds."})
+    test_folds: list[int] | None = field(
+        default=None,
+        metadata={
+            "help": "With --fold_column: folds to test on, one run for each, trained on the others. Default: all."
+        },
+    )
+    check_clips: bool = field(default=True, metadata={"help": "Read every clip once before training starts."})
+    split_seed: int = field(default=0, metadata={"help": "Of the draw of splits that the data lack."})
+
+    def __post_init__(self):
+        if self.test_folds is not None and self.fold_column is None:
+            raise InputError(f"--test_folds needs --fold_column, got --test_folds {self.test_folds} alone")
+        if self.fold_column is not None and (self.validation_data or self.test_data):
+            raise InputError("--fold_column divides --data itself: leave --validation_data and --test_data out")
+
+    def load(self) -> list[LabelledClips]:
+        """
+        Loads the clips: once, or once for each of `test_folds`.
+
+        Raises:
+            [`InputError`]: If the data cannot be read, or their labels cannot be used.
+        """
+        tables = self._read_tables(self.data)
+        if self.fold_column is None:
+            for split, source in (("validation", self.validation_data), ("test", self.test_data)):
+                if source is not None:
+                    tables[split] = self._only(self._read_tables(source), source)
+            return [label_clips(tables, self.data, self.split_seed)]
+
+        table = self._only(tables, self.data)
+        try:
+            folds = np.array([int(fold) for fold in table["fold"]])
+        except (TypeError, ValueError) as error:
+            raise InputError(
+                f"{self.data}: the column {self.fold_column} must hold whole numbers ({error})"
+            ) from error
+        found = sorted({int(fold) for fold in folds})
+        runs = []
+        for fold in self.test_folds or found:
+            if fold not in found or len(found) == 1:
+                raise InputError(
+                    f"--test_folds {fold}: {self.data} has clips in the folds {found}, at least 2 are needed"
+                )
+            parts = {
+                "train": table.select(np.flatnonzero(folds != fold)),
+                "test": table.select(np.flatnonzero(folds == fold)),
+            }
+            runs.append(replace(label_clips(parts, self.data, self.split_seed), fold=fold))
+        return runs
+
+    def check(self, runs: list[LabelledClips], sampling_rate: int) -> None:
+        """Prints what there is; reads every clip, if `check_clips`, and raises [`InputError`] where one cannot be used."""
+        for clips in runs:
+            counts = ", ".join(f"{len(split)} clips to {name}" for name, split in clips.splits.items())
+            print(f"{counts}, of {len(clips.names)} labels")
+        if self.check_clips:
+            check_clips([row["audio"] for split in runs[0].splits.values() for row in split], sampling_rate)
+
+    def _read_tables(self, source: str) -> dict[str, datasets.Dataset]:
+        """The splits of a source, under their usual names, with the columns audio, label and, if asked for, fold."""
+        path = Path(source)
+        if path.is_dir() and not any(path.glob("dataset_*.json")):
+            return {split: self._read_folder(folder, path) for split, folder in split_folders(path).items()}
+        opened = open_source(source, split=None)
+        opened = opened if isinstance(opened, dict) else {"train": opened}
+        wanted = {"audio": self.audio_column, "label": self.label_column}
+        if self.fold_column is not None:
+            wanted["fold"] = self.fold_column
+        tables = {}
+        for name, table in opened.items():
+            for column in wanted.values():
+                if column not in table.column_names:
+                    raise InputError(f"{source}: needs a column {column}, found {table.column_names}")
+            split = next((split for split, names in SPLIT_FOLDERS.items() if name.lower() in names), name)
+            table = table.select_columns(list(wanted.values()))
+            table = table.rename_columns({old: new for new, old in wanted.items() if old != new})
+            tables[split] = undecoded(table, source)
+        return tables
+
+    def _read_folder(self, folder: Path, data_dir: Path) -> datasets.Dataset:
+        clips = find_clips(folder, data_dir)
+        labels = [label for _, label in clips]
+        if self.multi_label:
+            labels = [[part.strip() for part in label.split(LABEL_SEPARATOR) if part.strip()] for label in labels]
+        columns = {"audio": [str(path) for path, _ in clips], "label": labels}
+        if self.fold_column is not None:
+            metadata = data_dir / "metadata.csv"
+            if not metadata.is_file() or folder != data_dir:
+                raise InputError(
+                    f"{data_dir}: --fold_column needs a metadata.csv with the columns file_name, label and fold, and no folders of splits"
+                )
+            with open(metadata, newline="", encoding="utf-8-sig") as file:
+                rows = list(csv.DictReader(file))
+            if rows and self.fold_column not in rows[0]:
+                raise InputError(f"{metadata}: needs a column {self.fold_column}, found {list(rows[0])}")
+            columns["fold"] = [row[self.fold_column] for row in rows]
+        return undecoded(datasets.Dataset.from_dict(columns), str(folder))
+
+    @staticmethod
+    def _only(tables: dict[str, datasets.Dataset], source: str) -> datasets.Dataset:
+        if len(tables) > 1:
+            raise InputError(f"{source}: has the splits {', '.join(tables)}; name one of them: {source}@split")
+        return next(iter(tables.values()))
+
+
+def label_clips(tables: dict[str, datasets.Dataset], source: str, seed: int = 0) -> LabelledClips:
+    """
+    Gives every label its class, checks all of them, and draws the splits that are missing.
+
+    Args:
+        tables (`dict[str, datasets.Dataset]`):
+            Splits ("train" at least) with the columns `audio` and `label`: names, whole numbers or a `ClassLabel`, or
+            lists of these. The names of classes are those of the `ClassLabel`, or what occurs in train.
+        source (`str`): What messages call the data.
+        seed (`int`, *optional*, defaults to 0): Of the draw.
+
+    Raises:
+        [`InputError`]: If there is no train split, a split is empty, a label is missing, unknown or out of range, a class has
+            no training clip, there is only one class, or too few clips to draw a split from.
+    """
+    if "train" not in tables:
+        raise InputError(f"{source}: has the splits {', '.join(tables)}, but no train")
+    tables = {split: tables[split] for split in SPLIT_FOLDERS if split in tables}
+    for split, table in tables.items():
+        if not len(table):
+            raise InputError(f"{source}: the split {split} is empty")
+    feature = tables["train"].features["label"]
+    is_multi_label = not isinstance(feature, (datasets.ClassLabel, datasets.Value))
+    inner = feature.feature if is_multi_label else feature
+
+    def labels_of(table: datasets.Dataset) -> list[list]:
+        return [label if isinstance(label, list) else [label] for label in table["label"]]
+
+    occurring = {label for labels in labels_of(tables["train"]) for label in labels}
+    if isinstance(inner, datasets.ClassLabel):
+        names = list(inner.names)
+        index = {value: value for value in range(len(names))}
+    else:
+        values = sorted(occurring - {None}, key=lambda value: (str(type(value)), value))
+        names = [str(value) for value in values]
+        index = {value: number for number, value in enumerate(values)}
+    if len(names) < 2:
+        raise InputError(f"{source}: a classifier needs clips of at least 2 labels, found {names}")
+
+    encoded = {}
+    for split, table in tables.items():
+        other = table.features["label"]
+        other = other if isinstance(other, (datasets.ClassLabel, datasets.Value)) else other.feature
+        if isinstance(other, datasets.ClassLabel) and isinstance(inner, datasets.ClassLabel) and other.names != names:
+            raise InputError(f"{source}: the split {split} names its classes {other.names}, train {names}")
+        classes = []
+        for row, labels in enumerate(labels_of(table)):
+            for label in labels:
+                if label not in index:
+                    expected = (
+                        f"0 ... {len(names) - 1}" if isinstance(inner, datasets.ClassLabel) else ", ".join(names)
+                    )
+                    where = f"{clip_name(table[row]['audio'])} (split {split}, row {row})"
+                    raise ClipError(where, f"has the label {label!r}, expected one of {expected}")
+            classes.append([index[label] for label in labels])
+        encoded[split] = classes
+    counts = np.bincount([label for labels in encoded["train"] for label in labels], minlength=len(names))
+    if not counts.all():
+        absent = [name for name, count in zip(names, counts, strict=True) if not count]
+        raise InputError(f"{source}: no training clip has the labels {', '.join(absent)}")
+
+    label_type = datasets.ClassLabel(names=names)
+    label_type = datasets.List(label_type) if is_multi_label else label_type
+    splits = {}
+    for split, table in tables.items():
+        column = encoded[split] if is_multi_label else [label for (label,) in encoded[split]]
+        splits[split] = table.select_columns("audio").add_column("label", column, feature=label_type)
+    missing = [split for split in SPLIT_FOLDERS if split not in splits]
+    if missing:
+        # Several labels a clip: drawn from all clips alike.
+        strata = ["any"] * len(encoded["train"]) if is_multi_label else [names[label] for (label,) in encoded["train"]]
+        train = splits["train"]
+        for split, indices in draw_splits(strata, missing, seed, source).items():
+            splits[split] = train.select(indices)
+    return LabelledClips(splits, names, is_multi_label)

@@ -1,0 +1,70 @@
+# Copyright 2026 The hf-audio-ssm authors.
+# SPDX-License-Identifier: Apache-2.0
+"""From rows of labelled clips to a batch of a classifier's inputs: reading, augmenting, filter banks and labels."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import SequenceFeatureExtractor
+
+from ..augmentation import Augmentation
+from .decoding import read_audio
+
+
+FRAMES_PER_SECOND = 100
+# A clip that is sped up in augmentation needs more than it will fill.
+SPARE = 1.25
+
+
+class LabelledClipCollator:
+    """
+    The `data_collator` of a `Trainer` on [`LabelledClips`]. It reads the audio itself, so `dataloader_num_workers` spreads
+    all of the work.
+
+    Args:
+        feature_extractor (`SequenceFeatureExtractor`): The model's.
+        num_labels (`int`): Number of classes.
+        multi_hot (`bool`): Whether labels are shares of each class, float32 (batch_size, num_labels), not class indices.
+        augmentation (`Augmentation`, *optional*): What is done to the clips.
+
+    Raises:
+        `ValueError`: If the augmentation mixes labels, which takes `multi_hot`.
+    """
+
+    def __init__(
+        self,
+        feature_extractor: SequenceFeatureExtractor,
+        num_labels: int,
+        multi_hot: bool,
+        augmentation: Augmentation | None = None,
+    ):
+        if augmentation is not None and augmentation.mixes_labels and not multi_hot:
+            raise ValueError("`multi_hot` must be true for an augmentation that mixes labels, got False.")
+        self.feature_extractor = feature_extractor
+        self.num_labels = num_labels
+        self.multi_hot = multi_hot
+        self.augmentation = augmentation or Augmentation()
+
+    @property
+    def silence(self) -> float:
+        """What a padded value is after normalisation, of a filter bank that is padded with zeros."""
+        extractor = self.feature_extractor
+        return -extractor.mean / (2 * extractor.std) if extractor.do_normalize else 0.0
+
+    def __call__(self, rows: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
+        rate = self.feature_extractor.sampling_rate
+        # A frame spans 25 ms and a new one begins every 10 ms.
+        seconds = self.feature_extractor.max_length / FRAMES_PER_SECOND + 0.015
+        seconds = seconds * SPARE if self.augmentation else seconds
+        waveforms = [read_audio(row["audio"], rate, max_seconds=seconds) for row in rows]
+        labels = np.zeros((len(rows), self.num_labels), dtype=np.float32)
+        for row, label in enumerate(rows):
+            labels[row, label["label"]] = 1
+        waveforms, labels = self.augmentation.waveforms(waveforms, labels, rate)
+        batch = dict(self.feature_extractor(waveforms, sampling_rate=rate, return_tensors="pt"))
+        if self.augmentation.spectrogram_transforms:
+            clips = [self.augmentation.spectrogram(clip, self.silence) for clip in batch["input_values"]]
+            batch["input_values"] = torch.stack(clips)
+        labels = torch.from_numpy(labels)
+        return {**batch, "labels": labels if self.multi_hot else labels.argmax(dim=1)}

@@ -1,0 +1,214 @@
+# Copyright 2026 The hf-audio-ssm authors.
+# SPDX-License-Identifier: Apache-2.0
+"""The scripts that fine-tune, adapt, probe and learn from few clips, from their command lines to what they leave behind."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import run_audio_classification
+import run_few_shot
+import run_lora
+import run_probing
+import soundfile
+from huggingface_hub import ModelCard
+from labelled_tones import save_encoder, write_tones
+from transformers import HfArgumentParser, pipeline
+
+from hf_audio_ssm.adapters import load_adapted
+from hf_audio_ssm.arguments import parse_arguments
+from hf_audio_ssm.classifiers import ClassifierArguments
+from hf_audio_ssm.comparison import ComparisonArguments
+from hf_audio_ssm.data.decoding import read_audio
+from hf_audio_ssm.data.labelled import LabelledDataArguments
+from hf_audio_ssm.errors import InputError
+
+
+ROOT = Path(__file__).resolve().parents[2]
+CONFIGS = sorted(
+    path for path in (ROOT / "examples" / "configs" / "tuning").glob("*.yaml") if path.stem != "ssast_optimizer"
+)
+
+
+@pytest.fixture(scope="module")
+def tones(tmp_path_factory):
+    return write_tones(tmp_path_factory.mktemp("tones"), {"train": 4, "validation": 2, "test": 2})
+
+
+@pytest.fixture(scope="module")
+def encoder(tmp_path_factory):
+    return save_encoder(tmp_path_factory.mktemp("encoder"))
+
+
+def fine_tune(tones, encoder, output_dir, *more, script=run_audio_classification, first=()):
+    command_line = [
+        "--model", encoder, "--data", tones, "--output_dir", output_dir, "--num_train_epochs", 2, "--report_to", "none",
+        "--disable_tqdm", "true", *more,
+    ]  # fmt: skip
+    arguments = parse_arguments(
+        (*first, *run_audio_classification.ARGUMENTS), [str(word) for word in command_line], ""
+    )
+    return script.main(*arguments)
+
+
+def names_in(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
+def test_fine_tuning_leaves_a_classifier_behind(tones, encoder, tmp_path):
+    output_dir = tmp_path / "out"
+    options = ["--eval_strategy", "epoch", "--save_strategy", "epoch", "--load_best_model_at_end", "true",
+               "--mixup", "0.5", "--time_mask", "8", "--classifier_type", "attentive"]  # fmt: skip
+    (metrics,) = fine_tune(tones, encoder, output_dir, *options)
+    assert set(metrics) == {"accuracy", "macro_f1"}
+    assert names_in(output_dir) >= {
+        "augmentation.png", "checkpoint-4", "confusion_matrix.png", "learning_curve.png", "model.safetensors",
+        "preprocessor_config.json", "README.md", "test_results.json",
+    }  # fmt: skip
+    assert not [name for name in names_in(output_dir) if name.endswith(".partial")]
+    classifier = pipeline("audio-classification", model=str(output_dir))
+    clips = sorted((tones / "test").rglob("*.wav"))
+    correct = [classifier(read_audio(clip, 16000), top_k=1)[0]["label"] == clip.parent.name for clip in clips]
+    assert np.mean(correct) == metrics["accuracy"]
+    card = ModelCard.load(output_dir / "README.md")
+    (accuracy,) = [result for result in card.data.eval_results if result.metric_type == "accuracy"]
+    assert accuracy.metric_value == round(metrics["accuracy"], 4)
+    assert card.data.base_model == str(encoder)
+    assert "attentive head, 4 labels" in card.text
+
+    # Going on from the last checkpoint ends where the whole run ended.
+    (again,) = fine_tune(
+        tones, encoder, output_dir, *options, "--resume_from_checkpoint", str(output_dir / "checkpoint-4")
+    )
+    assert again == metrics
+
+
+def test_folds(encoder, tmp_path, capsys):
+    folder = tmp_path / "data"
+    write_tones(folder, {"clips": 6}, labels=("low", "high"))
+    rows = [f"clips/{label}/{clip}.wav,{label},{1 + clip % 2}" for label in ("low", "high") for clip in range(6)]
+    (folder / "metadata.csv").write_text("\n".join(["file_name,label,fold", *rows]))
+    results = fine_tune(folder, encoder, tmp_path / "out", "--fold_column", "fold")
+    assert len(results) == 2
+    assert names_in(tmp_path / "out") == {"fold-1", "fold-2"}
+    mean = np.mean([result["accuracy"] for result in results])
+    assert f"accuracy: {mean:.4f} ± " in capsys.readouterr().out
+
+
+def test_lora_leaves_adapters_and_a_merged_classifier(tones, encoder, tmp_path, capsys):
+    (metrics,) = fine_tune(
+        tones, encoder, tmp_path, "--rank", 4, "--target_modules", "in_proj", "out_proj",
+        script=run_lora, first=(run_lora.AdapterArguments,),
+    )  # fmt: skip
+    assert "trainable params" in capsys.readouterr().out
+    assert names_in(tmp_path) >= {"adapter_config.json", "adapter_model.safetensors", "merged", "README.md"}
+    assert "model.safetensors" not in names_in(tmp_path)
+    adapted = load_adapted(tmp_path)
+    assert adapted.peft_config["default"].r == 4
+    assert adapted.peft_config["default"].target_modules == {"in_proj", "out_proj"}
+    card = ModelCard.load(tmp_path / "README.md")
+    assert card.data.library_name == "peft"
+    assert "load_adapted" in card.text
+    merged = pipeline("audio-classification", model=str(tmp_path / "merged"))
+    clips = sorted((tones / "test").rglob("*.wav"))
+    correct = [merged(read_audio(clip, 16000), top_k=1)[0]["label"] == clip.parent.name for clip in clips]
+    assert np.mean(correct) == metrics["accuracy"]
+
+
+def test_probing(tones, encoder, tmp_path):
+    arguments = ComparisonArguments(str(tmp_path), epochs=2, seeds=[0, 1], cache_dir=str(tmp_path / "cache"))
+    data, classifier = LabelledDataArguments(str(tones)), ClassifierArguments(str(encoder))
+    results = run_probing.main(data, classifier, arguments)
+    assert list(results) == ["knn", "linear", "layer_weighted", "attentive", "prototypical"]
+    assert all(len(values) == 2 for metrics in results.values() for values in metrics.values())
+    assert len(list((tmp_path / "cache").glob("*.safetensors"))) == 3
+    table = (tmp_path / "probing.md").read_text(encoding="utf-8").splitlines()
+    assert table[0] == "|  | accuracy | macro_f1 |"
+    assert len(table) == 2 + 5
+    assert (tmp_path / "similarity.png").read_bytes().startswith(b"\x89PNG")
+    for name in list(results)[1:]:
+        assert pipeline("audio-classification", model=str(tmp_path / name)).model.config.classifier_type == name
+
+
+def test_few_shot(tones, encoder, tmp_path):
+    arguments = run_few_shot.FewShotArguments(str(tmp_path), methods=["knn", "linear"], epochs=1, shots=[1, 3])
+    table = run_few_shot.main(LabelledDataArguments(str(tones)), ClassifierArguments(str(encoder)), arguments)
+    assert {method: {k: len(v) for k, v in values.items()} for method, values in table.items()} == {
+        method: {1: 3, 3: 3} for method in ("knn", "linear")
+    }
+    assert json.loads((tmp_path / "few_shot.json").read_text()) == json.loads(json.dumps(table))
+    lines = (tmp_path / "few_shot.md").read_text(encoding="utf-8").splitlines()
+    assert lines[0] == "| accuracy in % | 1 clips a class | 3 clips a class |"
+    mean, deviation = 100 * np.mean(table["knn"][3]), 100 * np.std(table["knn"][3])
+    assert lines[2].endswith(f"| {mean:.1f} ± {deviation:.1f} |")
+    assert (tmp_path / "few_shot.png").read_bytes().startswith(b"\x89PNG")
+    with pytest.raises(InputError, match="at most 4, the clips of class 0, got 5"):
+        run_few_shot.main(LabelledDataArguments(str(tones)), ClassifierArguments(str(encoder)),
+                          run_few_shot.FewShotArguments(str(tmp_path), shots=[5]))  # fmt: skip
+
+
+def test_errors_come_without_a_traceback(encoder, tmp_path):
+    soundfile.write(tmp_path / "short.wav", np.zeros(10), 16000)
+    (tmp_path / "metadata.csv").write_text("file_name,label\nshort.wav,a\n")
+    command = [
+        sys.executable,
+        str(ROOT / "examples" / "run_lora.py"),
+        "--model",
+        str(encoder),
+        "--data",
+        str(tmp_path),
+    ]
+    done = subprocess.run([*command, "--output_dir", str(tmp_path / "out")], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "at least 2 labels, found ['a']" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_broken_clips_are_reported_before_training(encoder, tmp_path):
+    folder = write_tones(tmp_path / "data", {"train": 3})
+    (folder / "train" / "low" / "0.wav").write_bytes(b"no audio")
+    with pytest.raises(InputError, match=r"1 clips cannot be used.*\n.*0\.wav: cannot be read as audio"):
+        fine_tune(folder, encoder, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_configurations_are_understood(path, tones, encoder, tmp_path):
+    command_line = [str(path), "--model", str(encoder), "--data", str(tones), "--output_dir", str(tmp_path / "out")]
+    data, classifier, augmentation, training = parse_arguments(run_audio_classification.ARGUMENTS, command_line, "")
+    assert training.learning_rate in (1e-4, 2.5e-4)
+    assert (training.adam_beta1, training.adam_beta2, training.weight_decay) == (0.95, 0.999, 5e-7)
+    assert training.coupled_weight_decay
+    assert not (tmp_path / "out").exists()
+
+
+def test_there_is_a_configuration_of_each_of_the_papers_recipes():
+    assert {path.stem for path in CONFIGS} >= {
+        "audioset20k", "esc50", "speech_commands_v1", "speech_commands_v2", "one_minute_scenes"
+    }  # fmt: skip
+
+
+def test_configuration_files(tmp_path):
+    (tmp_path / "base.yaml").write_text("model: there\ntime_stride: 10\n")
+    (tmp_path / "mine.yaml").write_text(
+        'include: base.yaml\ntime_stride: 8\nconfig_overrides: {"num_prototypes": 3}\n'
+    )
+    (arguments,) = parse_arguments((ClassifierArguments,), [str(tmp_path / "mine.yaml"), "--max_length", "64"], "")
+    assert (arguments.model, arguments.time_stride, arguments.max_length) == ("there", 8, 64)
+    assert arguments.overrides["num_prototypes"] == 3
+    (tmp_path / "wrong.yaml").write_text("time_strides: 8\n")
+    with pytest.raises(InputError, match=r"there is no argument 'time_strides'; did you mean time_stride\?"):
+        parse_arguments((ClassifierArguments,), [str(tmp_path / "wrong.yaml")], "")
+    (tmp_path / "list.json").write_text("[1]")
+    with pytest.raises(InputError, match="must map arguments to values, got list"):
+        parse_arguments((ClassifierArguments,), [str(tmp_path / "list.json")], "")
+    with pytest.raises(InputError, match="cannot be read as YAML or JSON"):
+        parse_arguments((ClassifierArguments,), [str(tmp_path / "none.yaml")], "")
+
+
+def test_arguments_do_not_clash():
+    HfArgumentParser((run_lora.AdapterArguments, *run_audio_classification.ARGUMENTS))

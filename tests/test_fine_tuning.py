@@ -1,0 +1,230 @@
+# Copyright 2026 The hf-audio-ssm authors.
+# SPDX-License-Identifier: Apache-2.0
+"""The Trainer with the originals' recipes: parameter groups, schedule, averaging of weights, resuming, the best checkpoint."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from labelled_tones import save_encoder, write_tones
+from safetensors.torch import load_file
+from transformers import ASTConfig, AutoConfig
+
+from hf_audio_ssm import SsambaConfig, SsambaForAudioClassification
+from hf_audio_ssm.augmentation import AugmentationArguments
+from hf_audio_ssm.classifiers import ClassifierArguments
+from hf_audio_ssm.data.labelled import LabelledDataArguments
+from hf_audio_ssm.errors import InputError
+from hf_audio_ssm.fine_tuning import FineTuningArguments, fold_arguments, make_trainer, parameter_groups
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory):
+    folder = write_tones(tmp_path_factory.mktemp("tones"), {"train": 4, "validation": 2, "test": 2})
+    return LabelledDataArguments(data=str(folder)).load()[0]
+
+
+@pytest.fixture(scope="module")
+def encoder(tmp_path_factory):
+    return str(save_encoder(tmp_path_factory.mktemp("encoder")))
+
+
+def make(clips, encoder, output_dir, augmentation=None, classifier=None, **arguments):
+    torch.manual_seed(0)
+    feature_extractor, model = ClassifierArguments(encoder, **(classifier or {})).load(clips)
+    defaults = {
+        "output_dir": str(output_dir),
+        "num_train_epochs": 3,
+        "learning_rate": 3e-3,
+        "report_to": "none",
+        "save_strategy": "no",
+        "disable_tqdm": True,
+    }
+    return make_trainer(model, feature_extractor, clips, FineTuningArguments(**defaults | arguments), augmentation)
+
+
+@pytest.mark.parametrize("classifier_type", ["linear", "prototypical"])
+def test_parameter_groups(classifier_type):
+    config = SsambaConfig(hidden_size=32, num_hidden_layers=2, max_length=32, classifier_type=classifier_type)
+    model = SsambaForAudioClassification(config)
+    groups = {group["name"]: group for group in parameter_groups(model, 1e-3, 0.1, 3.0, 0.04)}
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    found = [names[id(parameter)] for group in groups.values() for parameter in group["params"]]
+    assert sorted(found) == sorted(names.values())
+    for key, group in groups.items():
+        expected = {"encoder": 1e-3, "head": 3e-3, "prototypes": 0.04}[key.split(",")[0]]
+        assert group["lr"] == pytest.approx(expected)
+        assert group["weight_decay"] == (0.0 if key.endswith("not decayed") else 0.1)
+        for parameter in group["params"]:
+            name = names[id(parameter)]
+            is_head = name.startswith("classifier.")
+            assert ("encoder" in key) == (not is_head)
+            is_matrix = parameter.ndim > 1
+            excluded = any(part in name for part in ("A_log", "cls_token", "position_embeddings", "prototypes"))
+            assert key.endswith("not decayed") == (not is_matrix or excluded), name
+    model.freeze_base_model()
+    assert not any("encoder" in group["name"] for group in parameter_groups(model, 1e-3))
+
+
+def test_the_originals_schedule(clips, encoder, tmp_path):
+    trainer = make(
+        clips, encoder, tmp_path, num_train_epochs=8, epoch_decay=0.5, epoch_decay_start=3, epoch_decay_every=2,
+        warmup_steps=2, head_learning_rate_multiple=3.0, coupled_weight_decay=True, adam_beta1=0.95, weight_decay=5e-7,
+    )  # fmt: skip
+    trainer.create_optimizer_and_scheduler(num_training_steps=16)
+    assert type(trainer.optimizer) is torch.optim.Adam
+    assert trainer.optimizer.defaults["betas"] == (0.95, 0.999)
+    rates = []
+    for _ in range(16):
+        rates.append([group["lr"] for group in trainer.optimizer.param_groups])
+        trainer.optimizer.step()
+        trainer.lr_scheduler.step()
+    # Two steps an epoch, two steps of warm-up, halved after epochs 3, 5 and 7.
+    factors = [0.5, 1, 1, 1, 1, 1, 0.5, 0.5, 0.5, 0.5, 0.25, 0.25, 0.25, 0.25, 0.125, 0.125]
+    names = [group["name"] for group in trainer.optimizer.param_groups]
+    for step, factor in enumerate(factors):
+        for name, rate in zip(names, rates[step], strict=True):
+            assert rate == pytest.approx(3e-3 * factor * (3 if name.startswith("head") else 1))
+
+
+def test_weights_are_averaged_and_resuming_changes_nothing(clips, encoder, tmp_path):
+    options = {
+        "num_train_epochs": 4, "average_from_epoch": 2, "average_to_epoch": 3, "save_strategy": "epoch",
+        "per_device_train_batch_size": 8,
+    }  # fmt: skip
+    trainer = make(clips, encoder, tmp_path / "whole", **options)
+    trainer.train()
+    weights = {
+        step: load_file(tmp_path / "whole" / f"checkpoint-{step}" / "model.safetensors") for step in (2, 4, 6, 8)
+    }
+    for name, parameter in trainer.model.named_parameters():
+        torch.testing.assert_close(parameter.data, (weights[4][name] + weights[6][name]) / 2)
+        if parameter.abs().max() > 0:
+            assert not torch.equal(parameter.data, weights[8][name]), name
+
+    again = make(clips, encoder, tmp_path / "whole", **options)
+    again.train(resume_from_checkpoint=str(tmp_path / "whole" / "checkpoint-4"))
+    for (name, first), (_, second) in zip(
+        trainer.model.named_parameters(), again.model.named_parameters(), strict=True
+    ):
+        torch.testing.assert_close(first, second, msg=name)
+
+
+def test_the_best_checkpoint_is_kept(clips, encoder, tmp_path):
+    trainer = make(clips, encoder, tmp_path, load_best_model_at_end=True, save_strategy="epoch", eval_strategy="epoch")
+    assert trainer.args.metric_for_best_model == "accuracy"
+    assert trainer.args.greater_is_better
+    trainer.train()
+    scores = [entry["eval_accuracy"] for entry in trainer.state.log_history if "eval_accuracy" in entry]
+    assert trainer.evaluate()["eval_accuracy"] == max(scores)
+    chosen = make(clips, encoder, tmp_path, load_best_model_at_end=True, save_strategy="epoch", eval_strategy="epoch",
+                  metric_for_best_model="loss")  # fmt: skip
+    assert chosen.args.metric_for_best_model == "loss"
+
+
+@pytest.mark.parametrize("augmentation", [{}, {"mixup": 0.5, "frequency_mask": 16, "time_mask": 8, "noise": True}])
+def test_training_learns(clips, encoder, tmp_path, augmentation):
+    trainer = make(clips, encoder, tmp_path, AugmentationArguments(**augmentation).make(), num_train_epochs=40, learning_rate=1e-2,
+                   dataloader_num_workers=0 if not augmentation else 1)  # fmt: skip
+    trainer.train()
+    metrics = trainer.predict(clips.splits["test"]).metrics
+    # By chance it were a quarter.
+    assert metrics["test_accuracy"] >= (0.5 if augmentation else 0.75)
+    assert set(metrics) >= {"test_accuracy", "test_macro_f1", "test_loss"}
+
+
+def test_binary_cross_entropy_on_single_labels(clips, encoder, tmp_path):
+    trainer = make(clips, encoder, tmp_path, classifier={"binary_cross_entropy": True}, num_train_epochs=1)
+    assert trainer.model.config.problem_type == "multi_label_classification"
+    trainer.train()
+    prediction = trainer.predict(clips.splits["test"])
+    assert prediction.label_ids.shape == (8, 4)
+    assert prediction.metrics["test_accuracy"] == np.mean(
+        prediction.predictions.argmax(1) == clips.splits["test"]["label"]
+    )
+
+
+@pytest.mark.parametrize("problem", ["single", "multi"])
+def test_accumulated_gradients_are_those_of_the_large_batch(clips, encoder, tmp_path, problem):
+    losses = []
+    for batch_size, steps in ((16, 1), (4, 4)):
+        trainer = make(
+            clips, encoder, tmp_path, classifier={"binary_cross_entropy": problem == "multi"}, max_steps=2,
+            per_device_train_batch_size=batch_size, gradient_accumulation_steps=steps, logging_steps=1,
+        )  # fmt: skip
+        trainer.model.eval()
+        trainer.model.train = lambda mode=True: None
+        trainer.train()
+        losses.append([entry["loss"] for entry in trainer.state.log_history if "loss" in entry])
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+
+
+def test_settings_of_the_classifier(clips, encoder):
+    arguments = ClassifierArguments(
+        encoder, classifier_type="prototypical", frequency_stride=16, time_stride=4, max_length=48, normalization="esc50",
+        config_overrides='{"num_prototypes": 3}', freeze_base_model=True,
+    )  # fmt: skip
+    feature_extractor, model = arguments.load(clips)
+    config = model.config
+    assert (config.frequency_stride, config.time_stride, config.max_length, config.num_prototypes) == (16, 4, 48, 3)
+    # The stored positions stay those of the checkpoint.
+    assert config.position_grid == AutoConfig.from_pretrained(encoder).position_grid
+    assert config.id2label == dict(enumerate(clips.names))
+    assert feature_extractor.max_length == 48
+    assert feature_extractor.mean == -6.6268077
+    assert not any(parameter.requires_grad for parameter in model.base_model.parameters())
+    adapted = ClassifierArguments(encoder, normalization="data").load_feature_extractor(clips)
+    inputs = [adapted.mean, adapted.std]
+    assert all(math.isfinite(value) for value in inputs)
+    assert adapted.mean != -4.2677393
+
+
+def test_a_checkpoint_of_another_architecture_is_refused(clips, encoder, tmp_path):
+    ASTConfig().save_pretrained(tmp_path / "other")
+    with pytest.raises(InputError, match="is a model of type 'audio-spectrogram-transformer', expected .*ssamba"):
+        ClassifierArguments(str(tmp_path / "other")).load_model(clips)
+    with pytest.raises(InputError, match="--model .*nowhere: .*cannot be loaded"):
+        ClassifierArguments(str(tmp_path / "nowhere")).load(clips)
+    with pytest.raises(InputError, match="--config_overrides: SsambaConfig has no field 'prototypes'"):
+        ClassifierArguments(encoder, config_overrides='{"prototypes": 3}').load_model(clips)
+    with pytest.raises(InputError, match="`num_prototypes` must be a positive integer"):
+        ClassifierArguments(encoder, config_overrides='{"num_prototypes": 0}').load_model(clips)
+    with pytest.raises(InputError, match="--normalization must be keep, data or a preset"):
+        ClassifierArguments(encoder, normalization="none").load_feature_extractor(clips)
+    with pytest.raises(InputError, match="--classifier_type must be one of"):
+        ClassifierArguments(encoder, classifier_type="cubic")
+    with pytest.raises(InputError, match="--config_overrides must be JSON"):
+        ClassifierArguments(encoder, config_overrides="{")
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"epoch_decay": 1.5}, "--epoch_decay must be above 0 and at most 1, got 1.5"),
+        ({"epoch_decay_every": 0}, "--epoch_decay_every at least 1"),
+        ({"head_learning_rate_multiple": 0.0}, "--head_learning_rate_multiple must be a positive number, got 0.0"),
+        ({"average_from_epoch": 3, "average_to_epoch": 2}, r"epochs of 1 \.\.\. 3, in order, got 3 and 2"),
+        ({"average_from_epoch": 4}, r"epochs of 1 \.\.\. 3, in order, got 4 and 3"),
+        ({"average_to_epoch": 2}, "--average_to_epoch needs --average_from_epoch"),
+        (
+            {
+                "average_from_epoch": 1,
+                "load_best_model_at_end": True,
+                "eval_strategy": "epoch",
+                "save_strategy": "epoch",
+            },
+            "exclude each other",
+        ),
+    ],
+)
+def test_bad_arguments_are_refused(fields, message, tmp_path):
+    with pytest.raises(InputError, match=message):
+        FineTuningArguments(output_dir=str(tmp_path), num_train_epochs=3, **fields)
+
+
+def test_folds_have_folders_of_their_own(tmp_path):
+    arguments = FineTuningArguments(output_dir=str(tmp_path))
+    assert fold_arguments(arguments, None) is arguments
+    assert fold_arguments(arguments, 2).output_dir == str(tmp_path / "fold-2")
+    assert arguments.output_dir == str(tmp_path)
