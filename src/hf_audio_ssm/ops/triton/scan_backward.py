@@ -114,7 +114,7 @@ def _retreat(
     return grad_state, grad_A, grad_bias, grad_D
 
 
-@triton.jit(do_not_specialize=["batch_size", "length", "num_segments", "segment_steps", "unit"])
+@triton.jit(do_not_specialize=["batch_size", "length", "reverse", "num_segments", "segment_steps", "unit"])
 def backward_kernel(
     x,
     x2,

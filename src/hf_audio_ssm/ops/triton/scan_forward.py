@@ -92,7 +92,7 @@ def _emit(state, C_t, x_t, skip, scale, gate, output, c, inside, HAS_GATE: tl.co
     tl.store(output + c, y.to(output.dtype.element_ty), mask=inside)
 
 
-@triton.jit(do_not_specialize=["batch_size", "length", "num_segments", "segment_steps", "unit"])
+@triton.jit(do_not_specialize=["batch_size", "length", "reverse", "num_segments", "segment_steps", "unit"])
 def scan_kernel(
     x,
     x2,
@@ -192,7 +192,7 @@ def scan_kernel(
         output += output_row
 
 
-@triton.jit(do_not_specialize=["batch_size", "length", "num_segments", "segment_steps", "unit"])
+@triton.jit(do_not_specialize=["batch_size", "length", "reverse", "num_segments", "segment_steps", "unit"])
 def segment_kernel(
     u,
     u2,
