@@ -59,3 +59,26 @@ def fresh_environment(tmp_path) -> Path:
         if not entry.name.startswith(("hf_audio_ssm", "__editable__", "__pycache__")):
             (site_packages / entry.name).symlink_to(entry)
     return folder
+
+
+@pytest.fixture(scope="session")
+def clone(tmp_path_factory) -> Path:
+    """A folder that looks like a clone after `make quickstart`, with a published checkpoint and a data set beside it."""
+    import torch
+    from golden import GOLDEN_DIR
+
+    from hf_audio_ssm import SsambaConfig, SsambaFeatureExtractor, SsambaForAudioClassification
+
+    folder, root = tmp_path_factory.mktemp("clone"), Path(__file__).resolve().parents[1]
+    for name in ("conversion", "examples", "src"):
+        (folder / name).symlink_to(root / name)
+    torch.manual_seed(0)
+    config = SsambaConfig(hidden_size=32, num_hidden_layers=2, max_length=100, num_labels=3)
+    SsambaForAudioClassification(config).save_pretrained(folder / "outputs" / "quickstart")
+    SsambaFeatureExtractor(max_length=100).save_pretrained(folder / "outputs" / "quickstart")
+    shutil.copy(GOLDEN_DIR / "ssamba" / "pretrain" / "checkpoint.pth", folder / "ssamba_tiny_400.pth")
+    for split in ("train", "validation", "test"):
+        for hertz, label in ((200, "low"), (2000, "high")):
+            for clip in range(2):
+                write_tone(folder / "path/to/audio" / split / label / f"{clip}.wav", hertz, 0.5, seed=clip)
+    return folder

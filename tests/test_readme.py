@@ -3,19 +3,11 @@
 """Every snippet of the README runs as it stands."""
 
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
-import pytest
-import soundfile
-import torch
-from golden import GOLDEN_DIR
-
 import hf_audio_ssm
-from hf_audio_ssm import SsambaConfig, SsambaFeatureExtractor, SsambaForAudioClassification
 
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -24,27 +16,6 @@ SNIPPETS = {
     name: (language, code)
     for name, language, code in re.findall(r"<!-- snippet: ([\w-]+) -->\n```(\w+)\n(.*?)```", README, flags=re.DOTALL)
 }
-
-
-@pytest.fixture(scope="module")
-def clone(tmp_path_factory) -> Path:
-    """A folder that looks like a clone after `make quickstart`, with a published checkpoint beside it."""
-    folder = tmp_path_factory.mktemp("clone")
-    for name in ("conversion", "examples", "src"):
-        (folder / name).symlink_to(ROOT / name)
-    torch.manual_seed(0)
-    config = SsambaConfig(hidden_size=32, num_hidden_layers=2, max_length=100, num_labels=3)
-    SsambaForAudioClassification(config).save_pretrained(folder / "outputs" / "quickstart")
-    SsambaFeatureExtractor(max_length=100).save_pretrained(folder / "outputs" / "quickstart")
-    shutil.copy(GOLDEN_DIR / "ssamba" / "pretrain" / "checkpoint.pth", folder / "ssamba_tiny_400.pth")
-    generator = np.random.default_rng(0)
-    for split in ("train", "validation", "test"):
-        for pitch, label in ((200, "low"), (2000, "high")):
-            (folder / "path/to/audio" / split / label).mkdir(parents=True)
-            for clip in range(2):
-                wave = np.sin(np.arange(8000) * pitch / 16000 * 2 * np.pi) + generator.normal(0, 0.1, 8000)
-                soundfile.write(folder / "path/to/audio" / split / label / f"{clip}.wav", wave / 2, 16000)
-    return folder
 
 
 def run_snippet(name: str, folder: Path, more_arguments: str = "") -> str:
