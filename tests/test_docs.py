@@ -41,7 +41,10 @@ def relative(page: Path) -> str:
     return str(page.relative_to(DOCS))
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page)], ids=relative)
+# The commands of performance.md take long; that they exist is tested below.
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if blocks(page) and page.name != "performance.md"], ids=relative
+)
 def test_code_runs(page, clone, programs, hub):
     environment = {**os.environ, "PATH": f"{programs}:{os.environ['PATH']}"}
     for language, code in blocks(page):

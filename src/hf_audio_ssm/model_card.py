@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Model cards, filled from templates that come with the package (`model_cards/`)."""
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,11 @@ def fill_card(template: str, card_data: ModelCardData, **fields: Any) -> ModelCa
         fields: What else the template names; `version`, the package's, is always there.
     """
     return ModelCard.from_template(card_data, template_path=str(TEMPLATES / template), version=__version__, **fields)
+
+
+def hub_name(model: str) -> str | None:
+    """The name of a repository on the Hub, or None for a folder here, which a card's metadata cannot link to."""
+    return model if re.fullmatch(r"[\w.-]+/[\w.-]+", model) and not Path(model).exists() else None
 
 
 def classifier_card(
@@ -69,7 +75,7 @@ def classifier_card(
     ]
     card_data = ModelCardData(
         library_name="peft" if adapters else "transformers",
-        base_model=base_model,
+        base_model=hub_name(base_model),
         pipeline_tag="audio-classification",
         tags=["audio", "audio-classification", config.model_type, "hf-audio-ssm"],
         model_name=model_name.split("/")[-1],
