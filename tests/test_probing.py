@@ -157,13 +157,12 @@ def test_probes_overfit_and_work_in_the_pipeline(comparison, clips, method, tmp_
 
 @pytest.mark.parametrize("method", ["knn", "lora", "full"])
 def test_other_methods(comparison, method):
-    comparison.arguments.epochs = 2
+    comparison.arguments.encoder_epochs = 2
     metrics, model = comparison.run(method, seed=0, indices=[0, 1, 5, 6, 10, 11, 15, 16])
     assert list(metrics) == ["accuracy", "macro_f1"]
     assert (model is None) == (method == "knn")
     again, _ = comparison.run(method, seed=0, indices=[0, 1, 5, 6, 10, 11, 15, 16])
     assert again == metrics
-    comparison.arguments.epochs = 200
 
 
 def test_several_labels(encoder, tmp_path, clips):

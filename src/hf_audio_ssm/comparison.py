@@ -54,7 +54,10 @@ class ComparisonArguments:
     methods: list[str] = field(
         default_factory=lambda: ["knn", *CLASSIFIER_TYPES], metadata={"help": f"Which of {', '.join(METHODS)}."}
     )
-    epochs: int = field(default=50, metadata={"help": "Passes over the training clips."})
+    epochs: int = field(default=50, metadata={"help": "Passes over the training clips, for probes."})
+    encoder_epochs: int = field(
+        default=20, metadata={"help": "Passes over the training clips, where the encoder trains: adapters and full."}
+    )
     batch_size: int = field(default=8, metadata={"help": "Clips in a training step."})
     seeds: list[int] = field(
         default_factory=lambda: [0], metadata={"help": "Of the draw of clips, weights and order."}
@@ -72,7 +75,7 @@ class ComparisonArguments:
         for method in self.methods:
             if method not in METHODS:
                 raise InputError(f"--methods must be among {', '.join(METHODS)}, got {method!r}")
-        for name in ("epochs", "batch_size", "adapter_rank"):
+        for name in ("epochs", "encoder_epochs", "batch_size", "adapter_rank"):
             if getattr(self, name) < 1:
                 raise InputError(f"--{name} must be at least 1, got {getattr(self, name)}")
 
@@ -108,12 +111,13 @@ class Comparison:
 
     def training_arguments(self, method: str, seed: int, **kwargs: Any) -> FineTuningArguments:
         """The arguments of a method's training."""
+        is_probe = method in CLASSIFIER_TYPES
         return FineTuningArguments(
             **{
                 **COMMON,
                 **RECIPES[method],
                 "output_dir": os.path.join(self.arguments.output_dir, method),
-                "num_train_epochs": self.arguments.epochs,
+                "num_train_epochs": self.arguments.epochs if is_probe else self.arguments.encoder_epochs,
                 "per_device_train_batch_size": self.arguments.batch_size,
                 "per_device_eval_batch_size": 64,
                 "seed": seed,

@@ -1,0 +1,86 @@
+# Copyright 2026 The hf-audio-ssm authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Every snippet of the pages on fine-tuning and probing runs as it stands, with fewer passes over fewer clips."""
+
+import re
+import runpy
+import shlex
+import sys
+from pathlib import Path
+
+import pytest
+from labelled_tones import save_encoder
+
+
+ROOT = Path(__file__).resolve().parents[1]
+SNIPPETS = {
+    page: re.findall(
+        r"<!-- snippet: ([\w-]+) -->\n```(\w+)\n(.*?)```", (ROOT / "docs" / f"{page}.md").read_text("utf-8"), re.DOTALL
+    )
+    for page in ("fine_tuning", "probing")
+}
+# Later arguments count.
+SHORTER = {
+    "fine-tune": " --num_train_epochs 1",
+    "lora": " --num_train_epochs 1",
+    "compare": " --epochs 1",
+    "few-shot": " --epochs 1 --encoder_epochs 1 --shots 1 --seeds 0 --methods knn linear lora",
+}
+EXPECTED = {
+    "fine-tune": "outputs/words/confusion_matrix.png",
+    "augment": "outputs/augmentation.png",
+    "adapt": "outputs/adapters/adapter_model.safetensors",
+    "lora": "outputs/lora/merged/model.safetensors",
+    "probe": "outputs/probe/model.safetensors",
+    "see": "outputs/similarity.png",
+    "compare": "outputs/probing/probing.md",
+    "few-shot": "outputs/few_shot/few_shot.png",
+}
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory) -> Path:
+    """A folder that looks like a clone after pretraining, with few clips of four words."""
+    folder = tmp_path_factory.mktemp("clone")
+    (folder / "examples" / "spoken_words").mkdir(parents=True)
+    for script in (ROOT / "examples").glob("*.py"):
+        (folder / "examples" / script.name).symlink_to(script)
+    words = ROOT / "examples" / "spoken_words"
+    for split, count in (("train", 16), ("validation", 2), ("test", 8)):
+        for word in ("no", "right", "stop", "yes"):
+            (folder / "examples" / "spoken_words" / split / word).mkdir(parents=True)
+            for clip in sorted((words / split / word).glob("*.flac"))[:count]:
+                (folder / "examples" / "spoken_words" / split / word / clip.name).symlink_to(clip)
+    save_encoder(folder / "outputs" / "spoken_words" / "best")
+    return folder
+
+
+def test_every_block_of_code_is_a_snippet():
+    for page, snippets in SNIPPETS.items():
+        text = (ROOT / "docs" / f"{page}.md").read_text(encoding="utf-8")
+        assert text.count("```") == 2 * len(snippets)
+    names = [name for snippets in SNIPPETS.values() for name, _, _ in snippets]
+    assert set(names) == {*EXPECTED, "metrics"}
+
+
+@pytest.mark.parametrize(
+    ("name", "language", "code"),
+    [snippet for snippets in SNIPPETS.values() for snippet in snippets],
+    ids=[name for snippets in SNIPPETS.values() for name, _, _ in snippets],
+)
+def test_snippets(name, language, code, clone, monkeypatch, capsys):
+    monkeypatch.chdir(clone)
+    if language == "bash":
+        # In this process, which has imported already what each of them would import again.
+        program, script, *arguments = shlex.split(code + SHORTER.get(name, ""))
+        assert program == "python"
+        monkeypatch.setattr(sys, "argv", [script, *arguments])
+        runpy.run_path(script, run_name="__main__")
+    else:
+        exec(compile(code, name, "exec"), {"__name__": "__main__"})
+    if name in EXPECTED:
+        assert (clone / EXPECTED[name]).is_file()
+    else:
+        out = capsys.readouterr().out
+        assert "'accuracy': 0.66" in out
+        assert "'mAP': 1.0" in out
