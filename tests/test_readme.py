@@ -3,31 +3,16 @@
 """Every snippet of the README runs as it stands."""
 
 import re
-import subprocess
-import sys
 from pathlib import Path
+
+from snippets import read_snippets, run_snippet
 
 import hf_audio_ssm
 
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-SNIPPETS = {
-    name: (language, code)
-    for name, language, code in re.findall(r"<!-- snippet: ([\w-]+) -->\n```(\w+)\n(.*?)```", README, flags=re.DOTALL)
-}
-
-
-def run_snippet(name: str, folder: Path, more_arguments: str = "") -> str:
-    language, code = SNIPPETS[name]
-    code = code.rstrip() + more_arguments
-    if language == "python":
-        command = [sys.executable, "-c", code]
-    else:
-        command = ["bash", "-ec", code.replace("python ", f"{sys.executable} ", 1)]
-    result = subprocess.run(command, cwd=folder, capture_output=True, text=True)
-    assert result.returncode == 0, result.stderr
-    return result.stdout
+SNIPPETS = read_snippets(ROOT / "README.md")
 
 
 def test_all_snippets_are_known():
@@ -37,26 +22,26 @@ def test_all_snippets_are_known():
 
 
 def test_classify(clone):
-    assert re.search(r"'score': 0\.\d+, 'label': 'LABEL_\d'", run_snippet("classify", clone))
+    assert re.search(r"'score': 0\.\d+, 'label': 'LABEL_\d'", run_snippet(SNIPPETS["classify"], clone))
 
 
 def test_embed(clone):
-    assert run_snippet("embed", clone) == "torch.Size([1, 32])\ntorch.Size([1, 49, 32])\n"
+    assert run_snippet(SNIPPETS["embed"], clone) == "torch.Size([1, 32])\ntorch.Size([1, 49, 32])\n"
 
 
 def test_backends(clone):
-    assert run_snippet("backends", clone).strip() == str(hf_audio_ssm.ops.available_backends())
+    assert run_snippet(SNIPPETS["backends"], clone).strip() == str(hf_audio_ssm.ops.available_backends())
 
 
 def test_convert_then_fine_tune(clone):
-    run_snippet("convert", clone)
+    run_snippet(SNIPPETS["convert"], clone)
     assert (clone / "ssamba-tiny-400" / "model.safetensors").is_file()
-    run_snippet("fine-tune", clone)
+    run_snippet(SNIPPETS["fine-tune"], clone)
 
 
 def test_train(clone):
     # One pass over the clips instead of as many as learning takes.
-    run_snippet("train", clone, " --epochs 1")
+    run_snippet(SNIPPETS["train"], clone, " --epochs 1")
     assert (clone / "outputs" / "mine" / "model.safetensors").is_file()
 
 

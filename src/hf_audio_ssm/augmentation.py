@@ -74,6 +74,12 @@ def fit_length(waveform: np.ndarray, length: int) -> np.ndarray:
     return np.pad(waveform[:length], (0, max(0, length - len(waveform))))
 
 
+def mix_waveforms(waveform: np.ndarray, other: np.ndarray, share: float) -> np.ndarray:
+    """`share` of a waveform plus the rest of another, cut or padded to the first; both minus their mean."""
+    other = fit_length(other - other.mean(), len(waveform))
+    return (share * (waveform - waveform.mean()) + (1 - share) * other).astype(np.float32)
+
+
 class Mixup:
     """
     Mixup (arXiv 1710.09412) as SSAMBA's and SSAST's code applies it to waveforms: `lambda` times a clip plus `1 - lambda`
@@ -95,8 +101,7 @@ class Mixup:
             if len(waveforms) > 1 and rng.random() < self.p:
                 other = draw_others(i, len(waveforms), 1, rng)[0]
                 share = rng.beta(self.alpha, self.alpha)
-                second = fit_length(waveforms[other] - waveforms[other].mean(), len(waveform))
-                mixed[i] = (share * (waveform - waveform.mean()) + (1 - share) * second).astype(np.float32)
+                mixed[i] = mix_waveforms(waveform, waveforms[other], share)
                 mixed_labels[i] = share * labels[i] + (1 - share) * labels[other]
         return mixed, mixed_labels
 

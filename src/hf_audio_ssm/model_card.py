@@ -104,3 +104,61 @@ def classifier_card(
         is_adapter=adapters is not None,
         pictures=not config.problem_type.startswith("multi"),
     )
+
+
+def pretrained_card(
+    model_name: str,
+    model: PreTrainedModel,
+    feature_extractor: FeatureExtractionMixin,
+    sources: Sequence[str],
+    training: Mapping[str, Any],
+    metrics: Mapping[str, float],
+) -> ModelCard:
+    """
+    The card of a model pretrained by masked spectrogram patch modelling.
+
+    Args:
+        model_name (`str`): What the card's example loads: a Hub repository, or the folder's name.
+        model (`PreTrainedModel`): The model.
+        feature_extractor (`FeatureExtractionMixin`): Its feature extractor.
+        sources (`Sequence[str]`): What it was trained on.
+        training (mapping): Facts about the training, in the card's table.
+        metrics (mapping): `accuracy`, `nce` and `mse` of the validation clips.
+    """
+    config = model.config
+    rows, columns = config.patch_grid(feature_extractor.max_length)
+    task = "Masked spectrogram patch modelling"
+    results = [
+        EvalResult(
+            task_type="masked-patch-modeling",
+            task_name=task,
+            dataset_type="validation-clips",
+            dataset_name="validation clips",
+            metric_type=name,
+            metric_name=name,
+            metric_value=round(metrics[name], 4),
+        )
+        for name in ("accuracy", "nce", "mse")
+    ]
+    card_data = ModelCardData(
+        library_name="transformers",
+        tags=["audio", config.model_type, "self-supervised", "hf-audio-ssm"],
+        model_name=model_name.split("/")[-1],
+        eval_results=results,
+    )
+    facts = {
+        "Encoder": f"{config.model_type}, {config.num_hidden_layers} layers, {config.hidden_size} wide",
+        "Parameters": f"{model.base_model.num_parameters() / 1e6:.2f} million, and the pretraining heads",
+        "Patches": f"{config.patch_shape[0]} mel bins x {config.patch_shape[1]} frames, in a grid of {rows} x {columns}",
+        "Trained on": ", ".join(sources),
+        **training,
+    }
+    return fill_card(
+        "pretrained.md",
+        card_data,
+        model_name=model_name,
+        feature_extractor=feature_extractor,
+        hidden_size=config.hidden_size,
+        facts=facts,
+        metrics=metrics,
+    )

@@ -73,6 +73,8 @@ def test_every_unusable_clip_is_named(tones):
     for name, reason in reasons.items():
         with pytest.raises(ClipError, match=f"^.*{re.escape(name)}: .*{re.escape(reason)}") as error:
             read_audio(tones / "low" / name, 16_000)
+        with pytest.raises(ClipError, match=re.escape(name)):
+            read_audio(tones / "low" / name, 16_000, max_seconds=0.5)
         again = pickle.loads(pickle.dumps(error.value))
         assert (str(again), again.clip, again.reason) == (str(error.value), error.value.clip, error.value.reason)
     with pytest.raises(InputError, match=f"{len(reasons)} clips cannot be used") as error:

@@ -23,20 +23,17 @@ from typing import Any
 
 import torch
 import transformers
-from huggingface_hub import HfApi, ModelCard, ModelCardData, hf_hub_download
+from huggingface_hub import HfApi, ModelCard, hf_hub_download
 from huggingface_hub.errors import EntryNotFoundError, HFValidationError, HTTPError
 from huggingface_hub.utils import validate_repo_id
 from safetensors import SafetensorError
 from transformers import AutoConfig, AutoFeatureExtractor, PreTrainedModel, SequenceFeatureExtractor
 
-from .. import __version__
 from ..errors import InputError
 from ..remote_code import flat_code
 
 
 logger = logging.getLogger("conversion")
-
-MODEL_CARDS_DIR = Path(__file__).resolve().parent.parent / "model_cards"
 
 
 class ConversionError(InputError):
@@ -294,26 +291,6 @@ def convert_tensors(
     if widened := {str(state_dict[name].dtype) for name in expected} - {"torch.float32"}:
         logger.info(f"tensors of {', '.join(sorted(widened))} are written as float32, with the same values.")
     return converted
-
-
-def make_model_card(template: str, card_data: ModelCardData, source: CheckpointSource, **fields: Any) -> ModelCard:
-    """
-    Fills a template of `model_cards/`.
-
-    Args:
-        template (`str`): File name of the template.
-        card_data (`ModelCardData`): The metadata at its top.
-        source (`CheckpointSource`): The original checkpoint.
-        fields: Everything else that the template names.
-    """
-    return ModelCard.from_template(
-        card_data,
-        template_path=str(MODEL_CARDS_DIR / template),
-        source=source,
-        sha256=source.sha256(),
-        version=__version__,
-        **fields,
-    )
 
 
 def check_repo_id(repo_id: str | None, private: bool) -> None:

@@ -19,6 +19,7 @@ from huggingface_hub import ModelCard, ModelCardData
 from huggingface_hub.errors import StrictDataclassError
 from transformers import PreTrainedModel
 
+from ..model_card import fill_card
 from ..models.patch_encoder.configuration_patch_encoder import PatchEncoderConfig
 from ..models.ssamba.feature_extraction_ssamba import NORMALIZATION_PRESETS, SsambaFeatureExtractor
 from .checkpoint_conversion import (
@@ -31,7 +32,6 @@ from .checkpoint_conversion import (
     find_checkpoint,
     listed,
     logger,
-    make_model_card,
     push_folder,
     read_state_dict,
     shape_of,
@@ -384,13 +384,14 @@ def make_card(
         tags=[*original.tags],
         base_model=source.repo_id,
     )
-    return make_model_card(
+    return fill_card(
         "converted.md",
         card_data,
         model_name=model_name,
         description=f"{original.description}, {f'{size} size, ' if size else ''}{task}",
         facts=facts,
         source=source,
+        sha256=source.sha256(),
         is_pretraining=is_pretraining,
         has_label_names=has_label_names,
         hidden_size=config.hidden_size,

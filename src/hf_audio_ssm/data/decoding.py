@@ -20,6 +20,8 @@ from ..errors import ClipError, InputError
 AUDIO_SUFFIXES = (".aif", ".aiff", ".flac", ".mp3", ".oga", ".ogg", ".opus", ".wav")
 # One frame of the filter bank.
 MIN_SECONDS = 0.025
+# Of full scale: the least that 16 bits can hold.
+SILENCE_DB = -90
 # A header may estimate the length (MP3 of variable rate); a file that gives less than this share of it is cut off.
 MIN_SHARE_OF_HEADER = 0.9
 
@@ -36,6 +38,7 @@ def read_audio(
     sampling_rate: int,
     max_seconds: float | None = None,
     generator: np.random.Generator | None = None,
+    refuse_silence: bool = False,
 ) -> np.ndarray:
     """
     Reads a clip, whole or a crop of it (of which no more is decoded than is used), as mono float32 samples, averaging
@@ -48,13 +51,15 @@ def read_audio(
         sampling_rate (`int`): Wanted rate in hertz.
         max_seconds (`float`, *optional*): Longest result; a longer clip is cropped.
         generator (`np.random.Generator`, *optional*): Draws where the crop begins; without it, at the beginning.
+        refuse_silence (`bool`, *optional*, defaults to `False`):
+            Whether what is read must have a sample above -90 decibels of full scale.
 
     Returns:
         `np.ndarray` of shape (samples,), float32.
 
     Raises:
         [`ClipError`]: If the clip is missing, empty, no audio, cut off, shorter than one frame of 25 ms, or holds NaN
-            or infinite samples.
+            or infinite samples, or is silent where it must not be.
     """
     name = clip_name(clip)
     samples, rate = _read(clip, name, max_seconds, generator)
@@ -69,6 +74,8 @@ def read_audio(
     if len(samples) < MIN_SECONDS * sampling_rate:
         milliseconds = 1000 * len(samples) / sampling_rate
         raise ClipError(name, f"{milliseconds:.0f} ms of audio; at least {1000 * MIN_SECONDS:.0f} ms are needed")
+    if refuse_silence and np.abs(samples).max() < 10 ** (SILENCE_DB / 20):
+        raise ClipError(name, f"is silent (no sample above {SILENCE_DB} dB)")
     return np.ascontiguousarray(samples, dtype=np.float32)
 
 
@@ -105,18 +112,27 @@ def _read(
         with sf.SoundFile(source) as file:
             rate, length = file.samplerate, file.frames
             start, wanted = crop(length, rate)
-            if start:
+            if wanted < length:
+                # A crop before the end of a file that is cut off would be whole; seeking costs next to nothing.
+                if not _reaches(file, int(MIN_SHARE_OF_HEADER * length)):
+                    raise ClipError(name, f"is cut off: its header says {length / rate:.2f} s")
                 file.seek(start)
             samples = file.read(wanted, dtype="float32", always_2d=True).T
+    except ClipError:
+        raise
     except (OSError, RuntimeError, ValueError, TypeError) as error:
         raise ClipError(name, f"cannot be read as audio ({str(error).strip()})") from error
     if samples.shape[1] < MIN_SHARE_OF_HEADER * wanted:
-        raise ClipError(
-            name,
-            f"is cut off: {samples.shape[1] / rate:.2f} s from {start / rate:.2f} s on can be read, its header says "
-            f"{wanted / rate:.2f} s",
-        )
+        raise ClipError(name, f"is cut off: its header says {length / rate:.2f} s")
     return samples, rate
+
+
+def _reaches(file: sf.SoundFile, sample: int) -> bool:
+    try:
+        file.seek(sample)
+        return len(file.read(1)) > 0
+    except sf.LibsndfileError:
+        return False
 
 
 def check_clips(clips: Iterable[str | os.PathLike | Mapping[str, Any]], sampling_rate: int) -> list[float]:

@@ -17,6 +17,11 @@ from .configuration_patch_encoder import PatchEncoderConfig
 from .packing import group_clips
 
 
+def usual_num_masked_patches(grid: tuple[int, int]) -> int:
+    """The share of a grid (rows, columns) that is 400 of 512 patches, at which every published run was validated."""
+    return max(1, math.prod(grid) * 400 // 512)
+
+
 def draw_patch_mask(
     batch_size: int,
     grid: tuple[int, int],
@@ -194,6 +199,24 @@ class PatchEncoderForPreTraining:
         )
         return patches.transpose(1, 2)
 
+    def unpatchify(self, patches: torch.Tensor, num_frames: int) -> torch.Tensor:
+        """
+        Puts patches `(batch_size, patches, patch values)` back into spectrograms `(batch_size, num_frames,
+        num_mel_bins)`; where patches overlap, to their mean, and where none reaches, to zero.
+        """
+        config = self.config
+
+        def fold(values: torch.Tensor) -> torch.Tensor:
+            return F.fold(
+                values.transpose(1, 2),
+                output_size=(config.num_mel_bins, num_frames),
+                kernel_size=config.patch_shape,
+                stride=(config.frequency_stride, config.time_stride),
+            )
+
+        counts = fold(torch.ones_like(patches[:1])).clamp(min=1)
+        return (fold(patches) / counts).squeeze(1).transpose(1, 2)
+
     def draw_mask(self, input_values: torch.Tensor, attention_mask: torch.Tensor | None = None) -> torch.Tensor:
         """
         Draws `bool_masked_pos` for a batch of spectrograms from torch's generator, each clip's on its own grid; see
@@ -203,13 +226,10 @@ class PatchEncoderForPreTraining:
         rows, num_columns = self.config.patch_grid(num_frames)
         bool_masked_pos = torch.zeros(batch_size, rows, num_columns, dtype=torch.bool, device=input_values.device)
         for columns, clips in group_clips(input_values, attention_mask, self.config).items():
-            num_masked_patches = self.config.num_masked_patches
-            if num_masked_patches is None:
-                num_masked_patches = max(1, rows * columns * 400 // 512)
             mask = draw_patch_mask(
                 len(clips),
                 (rows, columns),
-                num_masked_patches,
+                self.config.num_masked_patches or usual_num_masked_patches((rows, columns)),
                 cluster_sizes=self.config.mask_cluster_sizes,
                 device=input_values.device,
             )

@@ -1,0 +1,106 @@
+# Copyright 2026 The hf-audio-ssm authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Filter banks of whole clips, computed once and kept on disk: for runs whose audio is slow to decode, or far away."""
+
+import copy
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import datasets
+import numpy as np
+from datasets.fingerprint import Hasher
+from transformers.feature_extraction_utils import FeatureExtractionMixin
+
+from ..errors import ClipError
+from .decoding import clip_name, read_audio
+
+
+FRAMES_PER_SECOND = 100
+
+
+def cache_filter_banks(
+    dataset: datasets.Dataset,
+    feature_extractor: FeatureExtractionMixin,
+    cache_dir: str | os.PathLike,
+    num_workers: int | None = None,
+) -> datasets.Dataset:
+    """
+    Computes the filter banks of all clips of a data set, or finds those that an earlier run left.
+
+    Args:
+        dataset (`datasets.Dataset`): Clips, in an undecoded column `audio`.
+        feature_extractor (`FeatureExtractionMixin`): Computes them; its length and normalisation are left out.
+        cache_dir (`str`): Folder for the files, some 180 MB for an hour of audio (128 bins).
+        num_workers (`int`, *optional*): Processes that compute.
+
+    Returns:
+        `datasets.Dataset` with, for each clip, its `path`, `filter_bank` (frames x mel bins, float32, in one row), and
+        `reason`: empty, or why it cannot be used. To be read by [`read_filter_bank`].
+    """
+    raw = copy.deepcopy(feature_extractor)
+    raw.do_normalize = False
+
+    def compute(row: Mapping[str, Any]) -> dict[str, Any]:
+        path, bank, reason = clip_name(row["audio"]), np.zeros(0, np.float32), ""
+        try:
+            samples = read_audio(row["audio"], raw.sampling_rate, refuse_silence=True)
+            inputs = raw(
+                samples, sampling_rate=raw.sampling_rate, padding=False, truncation=False, return_tensors="np"
+            )
+            bank = inputs["input_values"][0].reshape(-1)
+        except ClipError as error:
+            reason = error.reason
+        return {"path": path, "filter_bank": bank, "reason": reason}
+
+    # The name says what went in: the clips' rows, the files' state, and what computes.
+    paths = [row["path"] for row in dataset["audio"] if row["path"] and os.path.isfile(row["path"])]
+    state = [(path, status.st_size, status.st_mtime_ns) for path in paths for status in [os.stat(path)]]
+    name = Hasher.hash([dataset._fingerprint, state, type(raw).__name__, raw.sampling_rate, raw.num_mel_bins])
+    Path(cache_dir).mkdir(parents=True, exist_ok=True)
+    features = {"path": datasets.Value("string"), "filter_bank": datasets.List(datasets.Value("float32"))}
+    return dataset.map(
+        compute,
+        remove_columns=dataset.column_names,
+        features=datasets.Features({**features, "reason": datasets.Value("string")}),
+        cache_file_name=str(Path(cache_dir) / f"{name}.arrow"),
+        new_fingerprint=name,
+        # The default of a thousand clips in memory before they are written is gigabytes for long ones.
+        writer_batch_size=50,
+        num_proc=num_workers or None,
+        desc="Computing filter banks",
+    ).with_format("numpy")
+
+
+def read_filter_bank(
+    row: Mapping[str, Any],
+    feature_extractor: FeatureExtractionMixin,
+    generator: np.random.Generator | None = None,
+) -> np.ndarray:
+    """
+    The encoder's input for a row of [`cache_filter_banks`]: cropped or padded to the feature extractor's length, and
+    normalised, as it does.
+
+    Args:
+        row (mapping): The row.
+        feature_extractor (`FeatureExtractionMixin`): Whose `max_length`, `mean` and `std` to use.
+        generator (`np.random.Generator`, *optional*): Draws where the crop begins; without it, at the beginning.
+
+    Returns:
+        `np.ndarray` of shape (frames, mel bins), float32.
+
+    Raises:
+        [`ClipError`]: If the clip could not be used when the cache was made.
+    """
+    if row["reason"]:
+        raise ClipError(str(row["path"]), str(row["reason"]))
+    bank = np.asarray(row["filter_bank"], np.float32).reshape(-1, feature_extractor.num_mel_bins)
+    length = min(len(bank), feature_extractor.max_length)
+    start = 0 if generator is None else int(generator.integers(len(bank) - length + 1))
+    shape = (feature_extractor.max_length, feature_extractor.num_mel_bins)
+    values = np.full(shape, feature_extractor.padding_value, np.float32)
+    values[:length] = bank[start : start + length]
+    if feature_extractor.do_normalize:
+        values = (values - np.float32(feature_extractor.mean)) / np.float32(2 * feature_extractor.std)
+    return values
