@@ -1,15 +1,8 @@
 # Copyright 2026 The hf-audio-ssm authors.
 # SPDX-License-Identifier: Apache-2.0
-"""The demo, as somebody meets it: in a browser."""
+"""What the demo answers to a sound."""
 
 import importlib.util
-import os
-import shutil
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
 from pathlib import Path
 
 import pytest
@@ -72,65 +65,3 @@ class TestListener:
         for name, reason in write_broken_clips(tmp_path / "broken").items():
             with pytest.raises(app.gr.Error, match=reason.split(";")[0]):
                 listener.listen(str(tmp_path / "broken" / name))
-
-
-@pytest.fixture
-def page(prototypical):
-    """The demo's page in a headless Chromium, with a microphone that beeps."""
-    sync_api = pytest.importorskip("playwright.sync_api")
-    chromium = shutil.which("chromium")
-    if chromium is None:
-        pytest.skip("needs Chromium")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    environment = {**os.environ, "GRADIO_ANALYTICS_ENABLED": "False", "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, str(APP), "--model", prototypical, "--port", str(port)]
-    server = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-    try:
-        address, end = f"http://127.0.0.1:{port}", time.monotonic() + 120
-        while True:
-            try:
-                urllib.request.urlopen(address, timeout=5).close()
-                break
-            except OSError:
-                assert server.poll() is None, server.stderr.read()
-                assert time.monotonic() < end, "the demo does not answer"
-                time.sleep(0.5)
-        with sync_api.sync_playwright() as playwright:
-            microphone = ["--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream"]
-            browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", *microphone])
-            page = browser.new_page(viewport={"width": 1200, "height": 900})
-            page.set_default_timeout(60_000)
-            page.foreign = []
-            page.on("request", lambda request: page.foreign.append(request.url))
-            page.goto(address)
-            yield page
-            browser.close()
-    finally:
-        server.terminate()
-        server.wait()
-
-
-@pytest.mark.slow
-def test_in_a_browser(page, tmp_path):
-    # An example is there from the beginning.
-    page.get_by_text("high").first.wait_for()
-    page.locator("img[src^='data:image'], .plot-container img, img[alt='Plot']").nth(1).wait_for()
-    if picture := os.environ.get("SCREENSHOT"):
-        page.wait_for_timeout(3000)
-        page.screenshot(path=picture)
-
-    # Another sound: the picture changes.
-    before = page.locator("img").evaluate_all("images => images.map(image => image.src)")
-    write_tone(tmp_path / "tone.wav", 3000, seconds=0.6)
-    page.get_by_label("Clear").first.click()
-    page.locator("input[type=file]").first.set_input_files(tmp_path / "tone.wav")
-    page.wait_for_function(
-        "before => { const now = [...document.images].map(image => image.src);"
-        " return now.length && now.every(source => !before.includes(source)) }",
-        arg=before,
-    )
-    # Everything came from the demo itself.
-    local = ("http://127.0.0.1", "data:", "blob:")
-    assert [url for url in page.foreign if not url.startswith(local)] == []
