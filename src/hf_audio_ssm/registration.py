@@ -13,6 +13,7 @@ import importlib.machinery
 import sys
 import threading
 from collections.abc import Sequence
+from contextlib import contextmanager
 from types import ModuleType
 from typing import NamedTuple
 
@@ -58,12 +59,23 @@ _imports = threading.local()
 
 
 def _register_pending() -> None:
-    """Registers with the Auto modules that are loaded."""
-    for registration in [*_pending]:
-        if registration.auto_module in sys.modules:
+    """Registers with the Auto modules that are loaded, and with those that this loads."""
+    while ready := {registration for registration in _pending if registration.auto_module in sys.modules}:
+        _pending.difference_update(ready)
+        for registration in ready:
             registration.register()
-            # Loading our class ended in here too, and may have done the same.
-            _pending.discard(registration)
+
+
+@contextmanager
+def _outermost_registers():
+    """Registers what has become possible at the end of the outermost block."""
+    _imports.depth = getattr(_imports, "depth", 0) + 1
+    try:
+        yield
+        if _imports.depth == 1:
+            _register_pending()
+    finally:
+        _imports.depth -= 1
 
 
 class _RegisteringLoader(importlib.abc.Loader):
@@ -81,13 +93,8 @@ class _RegisteringLoader(importlib.abc.Loader):
     def exec_module(self, module: ModuleType) -> None:
         # The module keeps its own loader, as whoever inspects it expects.
         module.__loader__ = module.__spec__.loader = self.loader
-        _imports.depth = getattr(_imports, "depth", 0) + 1
-        try:
+        with _outermost_registers():
             self.loader.exec_module(module)
-        finally:
-            _imports.depth -= 1
-        if _imports.depth == 0:
-            _register_pending()
 
 
 class _RegisteringFinder(importlib.abc.MetaPathFinder):
@@ -108,4 +115,5 @@ def register_with_auto_classes() -> None:
     """Registers with the Auto modules that are loaded, and with the others when they load."""
     if not any(isinstance(finder, _RegisteringFinder) for finder in sys.meta_path):
         sys.meta_path.insert(0, _RegisteringFinder())
-    _register_pending()
+    with _outermost_registers():
+        pass
