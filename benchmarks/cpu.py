@@ -1,8 +1,8 @@
 # Copyright 2026 The hf-audio-ssm authors.
 # SPDX-License-Identifier: Apache-2.0
 """
-What is fast on this machine's CPU, measured side by side in one run: the scan, the whole model, a training step, the
-front end, and the machine's own limits. Calls alternate and medians are reported, with 1 thread and with all.
+What is fast on this machine's CPU, measured side by side in one run: calls, the scan, the whole model, a training step,
+the front end, and the machine's own limits. Calls alternate and medians are reported, with 1 thread and with all.
 
     python benchmarks/cpu.py --output outputs/benchmarks            # everything; needs about an hour
     python benchmarks/cpu.py --sections scan machine                # some of it
@@ -14,6 +14,7 @@ import platform
 from pathlib import Path
 from typing import Any
 
+import calls
 import feature_extraction
 import scan
 import torch
@@ -25,7 +26,7 @@ from measuring import table, write_json
 from hf_audio_ssm import ops
 
 
-SECTIONS = ("machine", "scan", "model", "training", "front_end")
+SECTIONS = ("machine", "calls", "scan", "model", "training", "front_end")
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -34,6 +35,9 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--sizes", nargs="+", choices=whole_model.SIZES, default=list(whole_model.SIZES))
     parser.add_argument("--tokens", nargs="+", type=int, default=list(whole_model.TOKENS), help="1 + multiples of 8")
     parser.add_argument("--batch_sizes", nargs="+", type=int, default=[1, 4], help="clips a batch of the whole model")
+    parser.add_argument(
+        "--ways", nargs="+", choices=whole_model.WAYS, default=list(whole_model.WAYS), help="of the model"
+    )
     parser.add_argument("--threads", nargs="+", type=int, default=sorted({1, torch.get_num_threads()}))
     parser.add_argument("--repeats", type=int, default=7, help="measured rounds at most")
     parser.add_argument("--longest", type=float, default=120.0, help="leave out what should take more seconds a call")
@@ -70,6 +74,8 @@ def main() -> None:
     if "machine" in arguments.sections or "scan" in arguments.sections:
         limits = scan.machine_limits()
         report("machine", [limits])
+    if "calls" in arguments.sections:
+        report("calls", calls.run(arguments.repeats))
     if "scan" in arguments.sections:
         report("scan", scan.run(arguments.threads, limits, arguments.repeats))
     if "model" in arguments.sections:
@@ -78,6 +84,7 @@ def main() -> None:
             sorted(arguments.tokens),
             arguments.batch_sizes,
             arguments.threads,
+            ways=[way for way in whole_model.WAYS if way == "ssamba" or way in arguments.ways],
             repeats=arguments.repeats,
             longest=arguments.longest,
         )

@@ -46,9 +46,7 @@ CHANNELS, STATES, RANK = 384, 16, 12
 MOST_SLOW_TOKENS = 2049
 LOOP = "loop over tokens"
 NATIVE = "native, "
-# Short calls are repeated so often that together they take this many seconds: each finds its data in the caches, as it does
-# in a model, and not what the way before it has left there.
-_SECONDS_A_TURN = 0.02
+_SECONDS_A_TURN, _LONG_SECONDS, _BUDGET_SECONDS = 0.02, 0.5, 60
 
 # Multiplications and multiply-adds of the kernels: an exponential, a softplus, and one state's update in each pass.
 _EXPONENTIAL = {"avx512": 3, "avx2": 4, "baseline": 7}
@@ -225,42 +223,45 @@ def run(
     return rows
 
 
-def _make_turn(call: Callable[[], object], way: str) -> tuple[Callable[[], None], int]:
-    """What a way does in its turn, and how many calls that is."""
-    with _instruction_set(way):
-        call()
-        start = time.perf_counter()
-        call()
-        count = max(1, min(50, int(_SECONDS_A_TURN / (time.perf_counter() - start))))
-
-    def turn() -> None:
-        with _instruction_set(way):
-            for _ in range(count):
+def _interleaved(calls: dict[str, Callable[[], object]], repeats: int) -> dict[str, list[float]]:
+    """
+    Seconds of a call by name, turn by turn. In its turn a way is called often enough to fill `_SECONDS_A_TURN`, after a call
+    that does not count unless it alone takes longer than `_LONG_SECONDS`: so it finds its data in the caches and its memory
+    at hand, as in a model, and not what the way before it has left there.
+    """
+    times: dict[str, list[float]] = {key: [] for key in calls}
+    begin = time.perf_counter()
+    for round_index in range(repeats):
+        if round_index and time.perf_counter() - begin > _BUDGET_SECONDS:
+            break
+        for key, call in calls.items():
+            with _instruction_set(key.partition("/")[2]):
+                start = time.perf_counter()
                 call()
-
-    return turn, count
+                elapsed = time.perf_counter() - start
+                if elapsed < _LONG_SECONDS:
+                    count = max(1, min(50, int(_SECONDS_A_TURN / elapsed)))
+                    start = time.perf_counter()
+                    for _ in range(count):
+                        call()
+                    elapsed = (time.perf_counter() - start) / count
+                times[key].append(elapsed)
+    return times
 
 
 def _measure(length, threads, contenders, limits, repeats) -> list[dict[str, Any]]:
     directions, gate = make_directions(length)
     leaves = [tensor.requires_grad_() for direction in directions for tensor in direction] + [gate.requires_grad_()]
+    ones = torch.ones(1, length, CHANNELS)
     calls: dict[str, Callable[[], object]] = {}
     for name, contender in contenders.items():
         with _instruction_set(name):
             output = contender(directions, gate)
         calls[f"forward/{name}"] = torch.no_grad()(lambda contender=contender: contender(directions, gate))
-        calls[f"backward/{name}"] = lambda output=output: torch.autograd.grad(
-            output, leaves, torch.ones_like(output), retain_graph=True
-        )
+        calls[f"backward/{name}"] = lambda output=output: torch.autograd.grad(output, leaves, ones, retain_graph=True)
     if _machine() is not None:
         calls["multiply-adds"] = _multiply_add
-    turns, counts = {}, {}
-    for key, call in calls.items():
-        turns[key], counts[key] = _make_turn(call, key.partition("/")[2])
-    times = {
-        key: [seconds / counts[key] for seconds in values]
-        for key, values in interleaved_times(turns, repeats, warm_ups=0, budget=120).items()
-    }
+    times = _interleaved(calls, repeats)
     medians = {key: statistics.median(values) for key, values in times.items()}
     rows = []
     for direction in ("forward", "backward"):
@@ -295,6 +296,7 @@ def _measure(length, threads, contenders, limits, repeats) -> list[dict[str, Any
 if __name__ == "__main__":
     from measuring import table
 
+    threads = sorted({1, torch.get_num_threads()})
     found = machine_limits()
     print(table([found]))
-    print(table(run(sorted({1, torch.get_num_threads()}), found, repeats=15, tokens=(513,))))
+    print(table(run(threads, found, repeats=15, tokens=(513,))))
