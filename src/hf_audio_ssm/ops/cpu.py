@@ -136,21 +136,19 @@ def _run_scan(run, tensors, scale, reverse, output=None, saved=None, grad=None, 
     kept = []
     x, gate = tensors[0], tensors[-1]
     first, second = tensors[:TENSORS_PER_DIRECTION], tensors[TENSORS_PER_DIRECTION:-1]
-    directions = [first] if second[0] is None else [first, second]
-    # A direction with its own dt has no use for the rank.
-    rank = max(0 if direction[2] is None else direction[2].shape[1] for direction in directions)
-    fields = []
-    for index, direction in enumerate(directions):
-        start = index * TENSORS_PER_DIRECTION
-        fields += _direction(direction, grads and grads[start : start + TENSORS_PER_DIRECTION], kept)
-    if len(directions) == 1:
+    fields = _direction(first, grads and grads[:TENSORS_PER_DIRECTION], kept)
+    if second[0] is None:
         fields += _NO_DIRECTION
+    else:
+        fields += _direction(second, grads and grads[TENSORS_PER_DIRECTION:-1], kept)
+    # A direction with its own dt has no use for the rank.
+    weight = second[2] if first[2] is None else first[2]
     call = _SCAN_CALL.pack(
         *x.shape,
         first[4].shape[1],
-        rank,
+        0 if weight is None else weight.shape[1],
         _DTYPES[x.dtype],
-        len(directions),
+        1 if second[0] is None else 2,
         reverse,
         _num_threads(),
         _isa,
@@ -195,10 +193,14 @@ def _scan_backward(grad, states, *arguments):
 
 
 def scan(*arguments):
-    """The operator; called directly where nobody watches, which takes half the time."""
-    if is_eager_inference(arguments[0]):
-        return _scan_forward(*arguments)
-    return _scan(*arguments)
+    """The operator; called directly, and without states, where nobody watches: it takes half the time."""
+    x = arguments[0]
+    if not is_eager_inference(x):
+        return _scan(*arguments)
+    *tensors, scale, reverse, _ = arguments
+    output = empty(x.shape, x.dtype)
+    scan_into(output, tensors, scale, reverse)
+    return output, None
 
 
 def _run_convolution(run, x, directions, grad_x=None) -> None:

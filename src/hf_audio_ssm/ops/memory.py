@@ -39,7 +39,7 @@ _madvise = _find_madvise()
 def empty(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
     """`torch.empty` on the CPU, from huge pages where it is large and the system has them to give."""
     tensor = torch.empty(shape, dtype=dtype)
-    size = tensor.numel() * tensor.element_size()
+    size = tensor.nbytes
     if size >= LARGE_BYTES and _madvise is not None:
         # Advice only, for the whole pages inside: where it is not taken, nothing changes.
         start = -(-tensor.data_ptr() // mmap.PAGESIZE) * mmap.PAGESIZE
