@@ -8,6 +8,7 @@ The limit of a pass is the time that its multiplications and multiply-adds take 
 the exponential are among them: its other steps run in other units.
 """
 
+import argparse
 import ctypes
 import shutil
 import statistics
@@ -296,7 +297,11 @@ def _measure(length, threads, contenders, limits, repeats) -> list[dict[str, Any
 if __name__ == "__main__":
     from measuring import table
 
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--tokens", type=int, nargs="+", default=[513], help="lengths of the sequences")
+    parser.add_argument("--repeats", type=int, default=15, help="measured rounds at most")
+    arguments = parser.parse_args()
     threads = sorted({1, torch.get_num_threads()})
     found = machine_limits()
     print(table([found]))
-    print(table(run(threads, found, repeats=15, tokens=(513,))))
+    print(table(run(threads, found, repeats=arguments.repeats, tokens=tuple(arguments.tokens))))
