@@ -128,9 +128,11 @@ class DataArguments:
             raise InputError("--train_data must name at least one source of audio, got none")
         if not 0 <= self.mixup <= 1:
             raise InputError(f"--mixup must be a share from 0 to 1, got {self.mixup}")
-        if self.cache_dir is not None and (self.streaming or self.mixup):
+        if not 0 <= self.speed <= 0.5:
+            raise InputError(f"--speed must be a share from 0 to 0.5, got {self.speed}")
+        if self.cache_dir is not None and (self.streaming or self.mixup or self.speed):
             raise InputError(
-                "--cache_dir keeps filter banks of whole data sets; it needs --streaming False, --mixup 0"
+                "--cache_dir keeps filter banks of whole data sets; it needs --streaming False, --mixup 0 and --speed 0"
             )
         if self.streaming and not self.eval_data:
             raise InputError("--streaming needs --eval_data: no clips can be held out of a stream")
