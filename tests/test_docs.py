@@ -42,7 +42,10 @@ def relative(page: Path) -> str:
 
 
 # The commands of these take long; they are tested by their options, or where their subject is.
-MEASURED = {"performance.md", "pretraining.md", "probing.md", "fine_tuning.md", "long_audio.md"}
+MEASURED = {
+    *("performance.md", "pretraining.md", "probing.md", "fine_tuning.md", "long_audio.md"),
+    *("ssast.md", "adding_an_encoder.md"),
+}
 
 
 @pytest.mark.parametrize(
