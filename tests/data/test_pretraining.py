@@ -216,6 +216,8 @@ def test_cached_filter_banks_are_those_of_the_clips(mixed_folder, tmp_path):
     folder, reasons = mixed_folder
     extractor = SsambaFeatureExtractor(max_length=120)
     dataset = load_source(str(folder))
+    # Starts torch's threads, which a forked process does not have.
+    torch.rand(1_000_000).mean()
     cached = cache_filter_banks(dataset, extractor, tmp_path / "cache", num_workers=2)
     examples = PretrainingExamples(extractor, SsambaConfig(**{**CONFIG, "max_length": 120}), 12)
     from_disk = load(cached, examples, stop=len(dataset), batch_size=1)

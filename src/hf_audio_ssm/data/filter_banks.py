@@ -10,6 +10,7 @@ from typing import Any
 
 import datasets
 import numpy as np
+import torch
 from datasets.fingerprint import Hasher
 from transformers.feature_extraction_utils import FeatureExtractionMixin
 
@@ -41,8 +42,12 @@ def cache_filter_banks(
     """
     raw = copy.deepcopy(feature_extractor)
     raw.do_normalize = False
+    parent = os.getpid()
 
     def compute(row: Mapping[str, Any]) -> dict[str, Any]:
+        if os.getpid() != parent:
+            # A forked process waits forever for the threads that torch had in its parent.
+            torch.set_num_threads(1)
         path, bank, reason = clip_name(row["audio"]), np.zeros(0, np.float32), ""
         try:
             samples = read_audio(row["audio"], raw.sampling_rate, refuse_silence=True)
