@@ -45,6 +45,8 @@ def relative(page: Path) -> str:
 MEASURED = {
     *("performance.md", "pretraining.md", "probing.md", "fine_tuning.md", "long_audio.md"),
     *("ssast.md", "adding_an_encoder.md"),
+    # Its command needs containers.
+    "packaging.md",
 }
 
 
