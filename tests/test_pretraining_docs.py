@@ -65,7 +65,7 @@ def test_frames_as_patches():
 
 @pytest.mark.parametrize(("name", "processes"), [("one-node", 8), ("several-nodes", 32)])
 def test_commands_for_gpus(name, processes):
-    program, command, *words = shlex.split(SNIPPETS[name][1])
+    program, command, *words = shlex.split(SNIPPETS[name][1].replace("\\\n", " "))
     assert (program, command) == ("accelerate", "launch")
     launch = launch_command_parser().parse_args(words)
     assert launch.multi_gpu
