@@ -53,7 +53,7 @@ def test_own_data(clone):
 
 
 def test_frames_as_patches():
-    words = shlex.split(SNIPPETS["frames"][1])
+    words = shlex.split(SNIPPETS["frames"][1].replace("\\\n", " "))
     data, model, training = run_pretrain.parse_arguments([str(ROOT / words[2]), *words[3:]])
     made, feature_extractor = run_pretrain.make_model(
         run_pretrain.ModelArguments(
