@@ -61,7 +61,7 @@ def fresh_environment(tmp_path) -> Path:
     return folder
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def clone(tmp_path_factory) -> Path:
     """A folder that looks like a clone after `make quickstart`, with a published checkpoint and a data set beside it."""
     import torch
