@@ -1,8 +1,8 @@
 # Copyright 2026 The hf-audio-ssm authors.
 # SPDX-License-Identifier: Apache-2.0
 """
-What is fast on a GPU, measured side by side in one run: the scan against mamba-ssm's kernels (where they are installed) and
-plain PyTorch, the whole model against AST with SSAST's dimensions in inference and training, up to the longest input that
+What is fast on a GPU, measured side by side in one run: the scan against mamba-ssm's kernels (built first where they are not
+installed and nvcc is there) and plain PyTorch, the whole model against AST with SSAST's dimensions in inference and training, up to the longest input that
 fits, and where the time of a training step goes, beside the GPU's own limits. Calls alternate, medians of CUDA events.
 
     python benchmarks/gpu.py --output outputs/benchmarks             # everything
@@ -16,6 +16,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import gpu_mamba_ssm
 import gpu_model
 import gpu_scan
 import torch
@@ -40,6 +41,12 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--batch_sizes", nargs="+", type=int, default=[4, 1, 64], help="clips a batch of the model")
     parser.add_argument("--repeats", type=int, default=10, help="measured rounds at most")
     parser.add_argument("--longest", type=float, default=20.0, help="leave out what should take more seconds a call")
+    parser.add_argument(
+        "--builds",
+        type=Path,
+        default=Path("outputs/mamba_ssm"),
+        help="folder that mamba-ssm is built in where it is missing, and found in the next time",
+    )
     parser.add_argument("--output", type=Path, help="folder for the JSON file and the plots")
     return parser
 
@@ -92,6 +99,8 @@ def main() -> None:
     if not torch.cuda.is_available():
         sys.exit("benchmarks/gpu.py needs a GPU, and torch finds none; benchmarks/cpu.py measures the processor.")
 
+    # Before the package asks whether they are there.
+    without_mamba_ssm = gpu_mamba_ssm.provide(arguments.builds) if "scan" in arguments.sections else None
     import gpu_machine
 
     meter = Meter("cuda")
@@ -103,6 +112,8 @@ def main() -> None:
         "backends": ops.explain_backends("cuda"),
         "limits": dataclasses.asdict(limits),
     }
+    if without_mamba_ssm is not None:
+        results["without mamba-ssm"] = without_mamba_ssm
     print("\n".join(f"{name}: {value}" for name, value in results.items()))
     run(arguments, meter, limits, results)
 

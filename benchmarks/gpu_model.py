@@ -7,6 +7,7 @@ tokens; and where the time of a training step goes.
 
 import re
 from collections.abc import Callable
+from dataclasses import asdict
 from functools import partial
 from typing import Any
 
@@ -191,7 +192,10 @@ def step_needs(size: str, tokens: int, batch_size: int, itemsize: int) -> dict[s
 
 
 def shares(seconds: dict[str, float], needs: dict[str, Needs], limits: Limits) -> list[dict[str, Any]]:
-    """Groups of kernels with their share of the time and of the device's limit, the longest first."""
+    """
+    Groups of kernels with their share of the time and of the device's limit, the longest first, and from what the limit
+    follows: the bytes and operations that they cannot do without, in billions.
+    """
     total = sum(seconds.values())
     return [
         {
@@ -199,6 +203,10 @@ def shares(seconds: dict[str, float], needs: dict[str, Needs], limits: Limits) -
             "seconds": time,
             "time_share": time / total,
             "limit_share": needs[group].seconds(limits) / time if group in needs else None,
+            **{
+                f"G {name}": amount / 1e9 if group in needs else None
+                for name, amount in asdict(needs.get(group, Needs())).items()
+            },
         }
         for group, time in sorted(seconds.items(), key=lambda item: -item[1])
     ]

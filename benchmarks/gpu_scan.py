@@ -1,26 +1,30 @@
 # Copyright 2026 The hf-audio-ssm authors.
 # SPDX-License-Identifier: Apache-2.0
 """
-The scan on a GPU, forward and backward: alone in one direction, each way in the layout that it likes best, and as the whole
-bidirectional layer between the projections in and out.
+The scan on a GPU, forward and backward: alone in one direction, each way in the layout that it likes best, as the whole
+bidirectional layer between the projections in and out, and as a pair of such layers.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from functools import partial
-from importlib import import_module
 from typing import Any
 
 import torch
+from gpu_mamba_ssm import SelectiveScan
 from gpu_measuring import Limits, Meter, Needs, convolution_needs, linear_needs, measure_or_say_why, scan_needs
 from tqdm import tqdm
 from whole_model import frames_of
 
 from hf_audio_ssm import SsambaConfig, SsambaModel
-from hf_audio_ssm.ops import available_backends, bidirectional_mixing, selective_scan
+from hf_audio_ssm.ops import available_backends, bidirectional_mixing, bidirectional_mixing_pair, selective_scan
 
 
 # It keeps no more than a chunk of states, but takes a kernel for each time step.
 MOST_REFERENCE_TOKENS = 2049
+PARTS = ("scan", "layer", "pair")
+# Follows the first backend's name: the layers of a pair by two calls.
+ONE_BY_ONE = ", one by one"
 
 
 def scan_inputs(size: str, tokens: int, batch_size: int, dtype: torch.dtype, device: str) -> list[torch.Tensor]:
@@ -40,14 +44,12 @@ def scan_inputs(size: str, tokens: int, batch_size: int, dtype: torch.dtype, dev
 
 
 def mamba_ssm_call(tensors: list[torch.Tensor]) -> tuple[Callable[[], torch.Tensor], list[torch.Tensor]]:
-    """mamba-ssm's own function on channels-first copies, which are not timed."""
-    scan = import_module("mamba_ssm.ops.selective_scan_interface").selective_scan_fn
+    """mamba-ssm's kernels on channels-first copies, which are not timed."""
     x, dt, A, B, C, D, gate, bias = (
-        (tensor.detach().transpose(1, 2).contiguous() if tensor.dim() == 3 else tensor.detach()).requires_grad_()
-        for tensor in tensors
+        tensor.detach().transpose(1, 2).contiguous() if tensor.dim() == 3 else tensor.detach() for tensor in tensors
     )
-    call = partial(scan, x, dt, A, B, C, D=D, z=gate, delta_bias=bias, delta_softplus=True)
-    return call, [x, dt, A, B, C, D, gate, bias]
+    leaves = [tensor.requires_grad_() for tensor in (x, dt, A, B.unsqueeze(1), C.unsqueeze(1), D, gate, bias)]
+    return partial(SelectiveScan.apply, *leaves), leaves
 
 
 def make_scan(way: str, size: str, tokens: int, batch_size: int, dtype: torch.dtype, device: str):
@@ -58,30 +60,55 @@ def make_scan(way: str, size: str, tokens: int, batch_size: int, dtype: torch.dt
     return partial(selective_scan, *leaves, backend=way), leaves
 
 
-def make_layer(way: str, size: str, tokens: int, batch_size: int, dtype: torch.dtype, device: str):
-    """A call of `bidirectional_mixing`, and what wants gradients."""
+def make_layers(size: str, tokens: int, batch_size: int, dtype: torch.dtype, device: str):
+    """What goes into two layers between the projections in and out, and the modules of each."""
     torch.manual_seed(0)
     config = getattr(SsambaConfig, size)(num_hidden_layers=2, max_length=frames_of(tokens))
-    mixer = SsambaModel(config).layers[0].mixer.to(device, dtype)
-    projected = torch.randn(batch_size, tokens, 2 * config.intermediate_size).to(device, dtype).requires_grad_()
-    ssms = mixer.forward_ssm, mixer.backward_ssm
-    leaves = [projected, *(parameter for ssm in ssms for parameter in ssm.parameters())]
-    return partial(bidirectional_mixing, projected, *ssms, backend=way), leaves
+    layers = SsambaModel(config).to(device, dtype).layers
+    shape = batch_size, tokens, 2 * config.intermediate_size
+    projected = [torch.randn(shape).to(device, dtype).requires_grad_() for _ in layers]
+    return projected, [(layer.mixer.forward_ssm, layer.mixer.backward_ssm) for layer in layers]
+
+
+def parameters_of(ssms) -> list[torch.nn.Parameter]:
+    return [parameter for ssm in ssms for parameter in ssm.parameters()]
+
+
+def make_layer(way: str, *arguments):
+    """A call of `bidirectional_mixing`, and what wants gradients."""
+    (projected, _), (ssms, _) = make_layers(*arguments)
+    return partial(bidirectional_mixing, projected, *ssms, backend=way), [projected, *parameters_of(ssms)]
+
+
+def make_pair(way: str, *arguments):
+    """A call of `bidirectional_mixing_pair`, or of two `bidirectional_mixing`, and what wants gradients."""
+    projected, ssms = make_layers(*arguments)
+
+    def call() -> list[torch.Tensor]:
+        if not way.endswith(ONE_BY_ONE):
+            return bidirectional_mixing_pair(projected, ssms, backend=way)
+        backend = way.removesuffix(ONE_BY_ONE)
+        layers = zip(projected, ssms, (False, True), strict=True)
+        return [bidirectional_mixing(states, *own, reverse, backend) for states, own, reverse in layers]
+
+    return call, [*projected, *parameters_of(ssms[0]), *parameters_of(ssms[1])]
 
 
 def make_call(
     part: str, is_backward: bool, way: str, size: str, tokens: int, batch_size: int, dtype: torch.dtype, device: str
 ) -> Callable[[], object]:
     """A call of a part's forward pass, or of its backward pass alone."""
-    call, leaves = {"scan": make_scan, "layer": make_layer}[part](way, size, tokens, batch_size, dtype, device)
+    make = {"scan": make_scan, "layer": make_layer, "pair": make_pair}[part]
+    call, leaves = make(way, size, tokens, batch_size, dtype, device)
     if not is_backward:
         return torch.no_grad()(call)
-    output = call()
-    return partial(torch.autograd.grad, output, leaves, torch.ones_like(output), retain_graph=True)
+    outputs = call()
+    outputs = [outputs] if isinstance(outputs, torch.Tensor) else outputs
+    return partial(torch.autograd.grad, outputs, leaves, list(map(torch.ones_like, outputs)), retain_graph=True)
 
 
 def needs(part: str, size: str, tokens: int, batch_size: int, itemsize: int, is_backward: bool) -> Needs:
-    """What a pass of the scan or the layer cannot do without."""
+    """What a pass of a part cannot do without."""
     config = getattr(SsambaConfig, size)()
     shape = batch_size, tokens, config.intermediate_size
     if part == "scan":
@@ -95,7 +122,7 @@ def needs(part: str, size: str, tokens: int, batch_size: int, itemsize: int, is_
     for features in projections:
         # Both directions; back, the inputs' and the weight's gradients.
         total = total + 2 * (1 + is_backward) * linear_needs(batch_size * tokens, *features, itemsize)
-    return total
+    return 2 * total if part == "pair" else total
 
 
 def run(
@@ -118,19 +145,21 @@ def run(
         budget: Seconds after which no further round of a combination begins.
 
     Returns:
-        A row for each part ("scan", "layer"), combination, pass and way: median seconds, multiple of the first backend's, and
-        the share of the device's limit, which is the time that a pass takes at least over the time that it took.
+        A row for each of the `PARTS`, combination, pass and way: median seconds, multiple of the first backend's, the share
+        of the device's limit, which is the time that a pass takes at least over the time that it took, and from what that
+        follows: the bytes and operations that the pass cannot do without, in billions.
     """
     rows = []
-    ways = available_backends(meter.device, dtype)
+    backends = available_backends(meter.device, dtype)
     combinations = [
         (part, size, tokens, batch_size)
-        for part in ("scan", "layer")
+        for part in PARTS
         for size in sizes
         for tokens in token_counts
         for batch_size in batch_sizes
     ]
     for part, size, tokens, batch_size in tqdm(combinations, desc="scan", leave=False):
+        ways = (*backends, backends[0] + ONE_BY_ONE) if part == "pair" else backends
         for is_backward in (False, True):
             calls, found = {}, {}
             for way in ways:
@@ -142,9 +171,8 @@ def run(
                 if call is not None:
                     calls[way] = call
             medians = meter.medians(calls, repeats, budget)
-            least = None
-            if limits is not None:
-                least = needs(part, size, tokens, batch_size, dtype.itemsize, is_backward).seconds(limits)
+            needed = needs(part, size, tokens, batch_size, dtype.itemsize, is_backward)
+            least = None if limits is None else needed.seconds(limits)
             for way, row in found.items():
                 seconds = medians.get(way)
                 first = medians.get(ways[0])
@@ -160,6 +188,7 @@ def run(
                         "multiple": None if None in (seconds, first) else seconds / first,
                         "limit_share": None if None in (seconds, least) else least / seconds,
                         "left_out": row["left_out"],
+                        **{f"G {name}": amount / 1e9 for name, amount in asdict(needed).items()},
                     }
                 )
     return rows

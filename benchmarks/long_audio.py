@@ -70,17 +70,25 @@ def measure(minutes: list[float], size: str, max_memory: float, longest_pass: fl
     return rows
 
 
-def draw(rows: list[dict], path: Path) -> None:
-    """Time and memory over length."""
+def draw(rows: list[dict], max_memory: float, path: Path) -> None:
+    """Time and memory over length, beside a line of growth in proportion through the shortest recording."""
     figure = Figure(figsize=(10, 4), layout="constrained")
     shown = {"processor seconds": "processor time (s)", "MB": "memory (MB)"}
+    lengths = sorted({row["minutes"] for row in rows})
     for axes, (key, label) in zip(figure.subplots(1, 2), shown.items(), strict=True):
-        for way in ("one pass", "bounded"):
+        for way, marker in (("one pass", "o"), ("bounded", "x")):
             points = [(row["minutes"], row[key]) for row in rows if row["way"] == way and row[key] is not None]
             if points:
-                axes.plot(*zip(*points, strict=True), marker="o", label=way)
+                axes.plot(*zip(*points, strict=True), marker=marker, label=way)
+        if rows[0][key] is not None:
+            line = [rows[0][key] * length / lengths[0] for length in lengths]
+            axes.plot(lengths, line, color="tab:gray", linestyle=":", label="in proportion")
+        if key == "MB":
+            axes.axhline(max_memory / 1e6, color="tab:red", linestyle="--", label="the bound")
         axes.set(xscale="log", yscale="log", xlabel="length (minutes)", ylabel=label)
-        axes.grid(which="both", alpha=0.3)
+        axes.set_xticks(lengths, [f"{length:g}" for length in lengths])
+        axes.minorticks_off()
+        axes.grid(alpha=0.3)
         axes.legend()
     figure.savefig(path, dpi=100)
 
@@ -100,7 +108,7 @@ def main() -> None:
     rows = measure(arguments.minutes, arguments.size, arguments.max_memory, arguments.longest_pass)
     print(table(rows))
     write_json(arguments.output / "long_audio.json", rows)
-    draw(rows, arguments.output / "long_audio.png")
+    draw(rows, arguments.max_memory, arguments.output / "long_audio.png")
 
 
 if __name__ == "__main__":

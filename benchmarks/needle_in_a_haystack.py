@@ -26,23 +26,24 @@ from hf_audio_ssm.data.folders import find_splits
 
 
 RATE = 16000
-NOISE_DB = -55
 WORD_DB = -9
 WAYS = {"one pass": None, "windows": 10.0}
 
 
-def make_blocks(seconds: float, word: np.ndarray, start: int, seed: int) -> Iterator[dict]:
+def make_blocks(seconds: float, word: np.ndarray, start: int, noise_db: float, seed: int) -> Iterator[dict]:
     """Noise with the word in it, ten seconds at a time."""
     rng = np.random.default_rng(seed)
     total = round(seconds * RATE)
     for first in range(0, total, 10 * RATE):
-        block = 10 ** (NOISE_DB / 20) * rng.standard_normal(min(10 * RATE, total - first), dtype=np.float32)
+        block = 10 ** (noise_db / 20) * rng.standard_normal(min(10 * RATE, total - first), dtype=np.float32)
         overlap = np.arange(max(first, start), min(first + len(block), start + len(word)))
         block[overlap - first] += word[overlap - start]
         yield {"array": block, "sampling_rate": RATE}
 
 
-def search(checkpoint: str, data_dir: Path, minutes: list[float], num_positions: int, num_words: int) -> list[dict]:
+def search(
+    checkpoint: str, data_dir: Path, minutes: list[float], num_positions: int, num_words: int, noise_db: float
+) -> list[dict]:
     """A row for each length, way and position."""
     model = AutoModelForAudioFrameClassification.from_pretrained(checkpoint)
     feature_extractor = AutoFeatureExtractor.from_pretrained(checkpoint)
@@ -60,7 +61,7 @@ def search(checkpoint: str, data_dir: Path, minutes: list[float], num_positions:
             start = round(position * (60 * length * RATE - len(word)))
             for way, window in WAYS.items():
                 found = annotate(
-                    make_blocks(60 * length, word, start, int(index)),
+                    make_blocks(60 * length, word, start, noise_db, int(index)),
                     model,
                     feature_extractor,
                     max_memory=1e12,
@@ -124,9 +125,19 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, nargs="+", default=[0.5, 5, 20, 60], help="lengths of the recordings")
     parser.add_argument("--positions", type=int, default=5, help="positions from the beginning to the end")
     parser.add_argument("--words", type=int, default=4, help="words at each position")
+    parser.add_argument(
+        "--noise_db", type=float, default=-55, help=f"loudness of the noise; words peak at {WORD_DB} dB of full scale"
+    )
     parser.add_argument("--output", type=Path, default=Path("outputs/benchmarks"))
     arguments = parser.parse_args()
-    rows = search(arguments.model, arguments.data_dir, arguments.minutes, arguments.positions, arguments.words)
+    rows = search(
+        arguments.model,
+        arguments.data_dir,
+        arguments.minutes,
+        arguments.positions,
+        arguments.words,
+        arguments.noise_db,
+    )
     print(table(summarize(rows)))
     write_json(arguments.output / "needle_in_a_haystack.json", rows)
     draw(rows, arguments.output / "needle_in_a_haystack.png")

@@ -15,6 +15,7 @@ import statistics
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -36,11 +37,12 @@ STRENGTHS = [10.0**exponent for exponent in range(-4, 4)]
 TARGET_GAIN = 0.15
 
 
-def pretrain(config: Path, seed: int, folder: Path, more: list[str]) -> float:
-    """Pretrains into `folder` with the script, and returns the seconds that it took."""
+def pretrain(config: Path, seed: int, folder: Path, more: list[str], log: Path | None = None) -> float:
+    """Pretrains into `folder` with the script, and returns the seconds that it took; what it prints goes to a file `log`."""
     command = [sys.executable, EXAMPLES / "run_pretrain.py", config, "--seed", seed, "--output_dir", folder, *more]
     start = time.perf_counter()
-    subprocess.run(list(map(str, command)), check=True, cwd=EXAMPLES.parent)
+    with open(log, "wb") if log else nullcontext() as file:
+        subprocess.run(list(map(str, command)), check=True, cwd=EXAMPLES.parent, stdout=file, stderr=file)
     return time.perf_counter() - start
 
 

@@ -6,21 +6,26 @@ SSAMBA and SSAST under the same conditions: the same clips, objective, optimiser
     python benchmarks/ssamba_vs_ssast.py --output outputs/ssamba_vs_ssast
 
 Four small encoders of the same width (SSAMBA with twice the layers, as in the published sizes) are pretrained on the
-unlabelled training clips of the spoken words with `examples/run_pretrain.py` and its recipe for them, each at the learning
-rate that does best for it in short runs. First all see the same number of clips; then all have the same time, that of the
-slowest, by the seconds of a training step measured before. What they learned is what linear probes and fine-tuning make of it
-on the test clips, whose voices are heard in no training; the mean and the standard deviation are over seeds of these.
-Untrained encoders are beside them.
+unlabelled training clips of the spoken words with `examples/run_pretrain.py` and its recipe for them. First all see the same
+number of clips, each at the learning rate of the lowest validation loss; then all have the same time, that of the slowest, by
+the seconds of a training step measured before. What they learned is what linear probes and fine-tuning make of it on the test
+clips, whose voices are heard in no training; fine-tuning is at the learning rate of the highest validation accuracy. Untrained
+encoders are beside them. Each seed is a pretraining of its own, with its own probe and fine-tuning; means and standard
+deviations are over seeds.
 
-The folder gets `results.json`, `results.md`, `pretraining.png`, `accuracy.png` and all runs.
+The folder gets `results.json`, `results.md`, `pretraining.png`, `accuracy.png` and all runs. A later call goes on from the
+measured steps and the finished runs that it finds there.
 """
 
 import argparse
 import json
 import os
+import shutil
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -31,14 +36,14 @@ from measuring import interleaved_times, peak_memory, write_json
 from pretraining_gain import EXAMPLES, pretrain
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tqdm import tqdm
-from transformers import AutoConfig, AutoModelForPreTraining, set_seed
+from transformers import AutoConfig, AutoFeatureExtractor, AutoModelForPreTraining, PrinterCallback, set_seed
 from transformers.utils import logging
 
 import hf_audio_ssm  # noqa: F401 (makes the models known)
 from hf_audio_ssm.classifiers import ClassifierArguments
 from hf_audio_ssm.comparison import Comparison, ComparisonArguments
 from hf_audio_ssm.data.labelled import LabelledDataArguments
-from hf_audio_ssm.models.ssamba.feature_extraction_ssamba import SsambaFeatureExtractor
+from hf_audio_ssm.fine_tuning import make_trainer
 from hf_audio_ssm.plots import save_figure
 from hf_audio_ssm.text_files import markdown_table, write_text
 
@@ -58,9 +63,11 @@ ENCODERS = {
 WIDTH, FRAMES = 96, 96
 # Ten seconds, as in the published pretraining.
 LONG_FRAMES = 1024
-# Method of the comparison -> passes over the training clips.
-METHODS = {"linear": 30, "full": 6}
-UNTRAINED, SAME_CLIPS, SAME_TIME = "untrained", "same clips", "same time"
+PROBE_EPOCHS, FINE_TUNING_EPOCHS = 30, 6
+FINE_TUNING_RATES = (3e-4, 1e-3)
+UNTRAINED, SAME_CLIPS, SAME_TIME = CONDITIONS = ("untrained", "same clips", "same time")
+PROBE, FINE_TUNING = METHODS = ("linear probe", "fine-tuning")
+LOSSES = ("loss", "nce", "mse", "accuracy")
 
 
 def make_models() -> dict[str, tuple[str, dict[str, Any]]]:
@@ -107,30 +114,95 @@ def measure_steps(budget: float) -> dict[str, dict[str, Any]]:
     return measured
 
 
-def run_pretraining(
-    model: tuple[str, dict[str, Any]], steps: int, evaluations: int, learning_rate: float, folder: Path
-) -> list[dict[str, float]]:
-    """Pretrains a model into `folder`; returns its evaluations: `step`, `loss`, `nce`, `mse`, `accuracy`."""
-    model_type, fields = model
-    options = {
-        "model_type": model_type,
-        "config_overrides": json.dumps(fields),
-        "max_steps": steps,
-        "per_device_train_batch_size": BATCH_SIZE,
-        "learning_rate": learning_rate,
-        "warmup_steps": steps // 20,
-        "eval_steps": -(-steps // evaluations),
-        "save_steps": steps,
-        "save_total_limit": 1,
-        "num_workers": 0,
-    }
-    pretrain(RECIPE, 0, folder, [word for name, value in options.items() for word in (f"--{name}", value)])
-    events = EventAccumulator(str(next((folder / "logs").rglob("events.out.*")).parent)).Reload()
-    scalars = {name: events.Scalars(f"eval/{name}") for name in ("loss", "nce", "mse", "accuracy")}
-    return [
-        {"step": values[0].step, **{name: event.value for name, event in zip(scalars, values, strict=True)}}
-        for values in zip(*scalars.values(), strict=True)
-    ]
+def run_pretraining(name: str, steps: int, learning_rate: float, seed: int, output: Path) -> dict[str, Any]:
+    """
+    Pretrains a model, unless that is done.
+
+    Returns:
+        `folder`, `steps`, and `evaluations`: of each its `step`, `loss`, `nce`, `mse` and `accuracy`.
+    """
+    folder = output / f"{name}, {steps} steps, {learning_rate:g}, seed {seed}"
+    result_path = folder / "pretraining.json"
+    if not result_path.exists():
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        model_type, fields = make_models()[name]
+        options = {
+            "model_type": model_type,
+            "config_overrides": json.dumps(fields),
+            "max_steps": steps,
+            "per_device_train_batch_size": BATCH_SIZE,
+            "learning_rate": learning_rate,
+            "warmup_steps": steps // 20,
+            "eval_steps": -(-steps // 8),
+            "save_steps": steps,
+            "save_total_limit": 1,
+            "num_workers": 0,
+            # Reading audio would take the same time beside each model's steps.
+            "cache_dir": output / "filter_banks",
+        }
+        more = [word for name, value in options.items() for word in (f"--{name}", value)]
+        pretrain(RECIPE, seed, folder, more, log=folder / "log.txt")
+        events = EventAccumulator(str(next((folder / "logs").rglob("events.out.*")).parent)).Reload()
+        curves = [events.Scalars(f"eval/{loss}") for loss in LOSSES]
+        evaluations = [
+            {"step": values[0].step, **{loss: event.value for loss, event in zip(LOSSES, values, strict=True)}}
+            for values in zip(*curves, strict=True)
+        ]
+        write_json(result_path, {"folder": str(folder), "steps": steps, "evaluations": evaluations})
+    return json.loads(result_path.read_text(encoding="utf-8"))
+
+
+def classify(checkpoint: Path, seed: int, folder: Path) -> dict[str, Any]:
+    """
+    Probes and fine-tunes a model, unless that is done.
+
+    Returns:
+        By method and (of fine-tuning) learning rate: accuracy on the `validation` and the `test` clips.
+    """
+    result_path = folder / "accuracy.json"
+    if not result_path.exists():
+        clips = LabelledDataArguments(data=str(WORDS), check_clips=False).load()[0]
+        arguments = ComparisonArguments(
+            output_dir=str(folder / "classifiers"),
+            methods=["linear"],
+            epochs=PROBE_EPOCHS,
+            encoder_epochs=FINE_TUNING_EPOCHS,
+            batch_size=BATCH_SIZE,
+        )
+        classifier = ClassifierArguments(model=str(checkpoint), normalization="keep")
+        comparison = Comparison(classifier, clips, arguments)
+        splits = ("validation", "test")
+        probe = {split: comparison.run("linear", seed, split=split)[0]["accuracy"] for split in splits}
+        tuned = {}
+        for rate in FINE_TUNING_RATES:
+            set_seed(seed)
+            training = comparison.training_arguments("full", seed, learning_rate=rate)
+            trainer = make_trainer(classifier.load_model(clips), comparison.feature_extractor, clips, training)
+            trainer.remove_callback(PrinterCallback)
+            trainer.train()
+            tuned[f"{rate:g}"] = {
+                split: trainer.predict(clips.splits[split]).metrics["test_accuracy"] for split in splits
+            }
+        write_json(result_path, {PROBE: probe, FINE_TUNING: tuned})
+    return json.loads(result_path.read_text(encoding="utf-8"))
+
+
+def run_trained(name: str, steps: int, learning_rate: float, seed: int, output: Path) -> dict[str, Any]:
+    """Pretrains a model, and adds its accuracies to what [`run_pretraining`] returns."""
+    result = run_pretraining(name, steps, learning_rate, seed, output)
+    folder = Path(result["folder"])
+    return {**result, "accuracy": classify(last_checkpoint(folder), seed, folder)}
+
+
+def run_untrained(name: str, seed: int, trained: Path, output: Path) -> dict[str, Any]:
+    """The same for the weights that a pretraining of this seed begins with; its feature extractor is the `trained` model's."""
+    folder = output / f"{name}, {UNTRAINED}, seed {seed}"
+    model_type, fields = make_models()[name]
+    set_seed(seed)
+    AutoModelForPreTraining.from_config(AutoConfig.for_model(model_type, **fields)).save_pretrained(folder / "model")
+    AutoFeatureExtractor.from_pretrained(trained).save_pretrained(folder / "model")
+    return {"folder": str(folder), "steps": 0, "evaluations": [], "accuracy": classify(folder / "model", seed, folder)}
 
 
 def last_checkpoint(folder: Path) -> Path:
@@ -138,40 +210,46 @@ def last_checkpoint(folder: Path) -> Path:
     return max((folder / "evaluations").glob("step-*"), key=lambda path: int(path.name.removeprefix("step-")))
 
 
-def classify(checkpoint: Path, seeds: list[int], folder: Path) -> dict[str, list[float]]:
-    """Test accuracy of each method, a value for each seed."""
-    clips = LabelledDataArguments(data=str(WORDS), check_clips=False).load()[0]
-    accuracies = {}
-    for method, epochs in METHODS.items():
-        arguments = ComparisonArguments(output_dir=str(folder), methods=[method], epochs=epochs, batch_size=BATCH_SIZE)
-        comparison = Comparison(ClassifierArguments(model=str(checkpoint), normalization="keep"), clips, arguments)
-        accuracies[method] = [comparison.run(method, seed)[0]["accuracy"] for seed in seeds]
-    return accuracies
+def summarise(runs: list[dict[str, Any]]) -> dict[str, Any]:
+    """A condition of a model, of its runs with each seed: fine-tuning at the better learning rate of all seeds together."""
+
+    def mean_validation(rate: str) -> float:
+        return statistics.mean(run["accuracy"][FINE_TUNING][rate]["validation"] for run in runs)
+
+    rate = max(runs[0]["accuracy"][FINE_TUNING], key=mean_validation)
+    return {
+        "steps": runs[0]["steps"],
+        "evaluations": [run["evaluations"] for run in runs],
+        "fine_tuning_rate": float(rate),
+        PROBE: [run["accuracy"][PROBE]["test"] for run in runs],
+        FINE_TUNING: [run["accuracy"][FINE_TUNING][rate]["test"] for run in runs],
+        "runs": runs,
+    }
 
 
-def save_untrained(model: tuple[str, dict[str, Any]], trained: Path, folder: Path) -> Path:
-    """The weights that pretraining began with, and the feature extractor that it had."""
-    set_seed(0)
-    AutoModelForPreTraining.from_config(AutoConfig.for_model(model[0], **model[1])).save_pretrained(folder)
-    SsambaFeatureExtractor.from_pretrained(trained).save_pretrained(folder)
-    return folder
+def spread(values: Iterable[float], digits: int) -> str:
+    """Mean and, of more than one, standard deviation."""
+    values = list(values)
+    text = f"{statistics.mean(values):.{digits}f}"
+    return f"{text} ± {statistics.stdev(values):.{digits}f}" if len(values) > 1 else text
 
 
 def plot_pretraining(results: dict[str, Any]) -> Figure:
-    """Loss on the validation clips over clips seen, and over time."""
+    """Loss on the validation clips over clips seen, and over time: a line for each seed."""
     figure = Figure(figsize=(11, 4), layout="constrained")
     axes = figure.subplots(1, 2, sharey=True)
     for name, model in results["models"].items():
         for axis, condition in zip(axes, (SAME_CLIPS, SAME_TIME), strict=True):
-            curve = model["pretraining"][condition]["evaluations"]
             unit = BATCH_SIZE if condition == SAME_CLIPS else model[f"seconds, {FRAMES} frames"]
-            axis.plot(
-                [row["step"] * unit for row in curve],
-                [row["loss"] for row in curve],
-                color="tab:blue" if name.startswith("SSAMBA") else "tab:orange",
-                linestyle="-" if name.endswith("patches") else "--",
-                label=name,
-            )
+            for number, curve in enumerate(model["conditions"][condition]["evaluations"]):
+                axis.plot(
+                    [row["step"] * unit for row in curve],
+                    [row["loss"] for row in curve],
+                    color="tab:blue" if name.startswith("SSAMBA") else "tab:orange",
+                    linestyle="-" if name.endswith("patches") else "--",
+                    linewidth=1,
+                    label=None if number else name,
+                )
     axes[0].set(xlabel="clips seen", ylabel="validation loss", title="Same number of clips")
     axes[1].set(xlabel="seconds of training steps", title="Same time")
     axes[0].legend()
@@ -179,18 +257,18 @@ def plot_pretraining(results: dict[str, Any]) -> Figure:
 
 
 def plot_accuracy(results: dict[str, Any]) -> Figure:
-    """Test accuracy of each method, with standard deviations over seeds."""
+    """Test accuracy of each method: means, and dots for the seeds."""
     figure = Figure(figsize=(12, 4), layout="constrained")
     axes = figure.subplots(1, len(METHODS), sharey=True)
     names = list(results["models"])
-    conditions = (UNTRAINED, SAME_CLIPS, SAME_TIME)
     for axis, method in zip(axes, METHODS, strict=True):
-        for offset, condition in enumerate(conditions):
-            values = [results["models"][name]["accuracy"][condition][method] for name in names]
+        for offset, condition in enumerate(CONDITIONS):
+            values = np.array([results["models"][name]["conditions"][condition][method] for name in names])
             places = np.arange(len(names)) + 0.27 * (offset - 1)
-            axis.bar(places, np.mean(values, axis=1), 0.25, yerr=np.std(values, axis=1), label=condition)
+            axis.bar(places, values.mean(axis=1), 0.25, label=condition)
+            axis.plot(places, values, "k.", markersize=4)
         axis.set_xticks(range(len(names)), [name.replace(", ", "\n") for name in names])
-        axis.set_title({"full": "fine-tuning"}.get(method, f"{method} probe"))
+        axis.set_title(method)
     axes[0].set_ylabel("test accuracy")
     axes[0].legend()
     return figure
@@ -200,83 +278,124 @@ def make_tables(results: dict[str, Any]) -> str:
     """All of it as Markdown."""
     sizes, losses, accuracies = [], [], []
     for name, model in results["models"].items():
+        megabytes = [model[f"bytes, {frames} frames"] for frames in (FRAMES, LONG_FRAMES)]
         sizes.append(
             [
                 name,
                 f"{model['parameters']:,}",
                 *(f"{1000 * model[f'seconds, {frames} frames']:.1f}" for frames in (FRAMES, LONG_FRAMES)),
-                *(f"{(model[f'bytes, {frames} frames'] or 0) / 2**20:.0f}" for frames in (FRAMES, LONG_FRAMES)),
+                *("-" if value is None else f"{value / 2**20:.0f}" for value in megabytes),
             ]
         )
-        for condition in (SAME_CLIPS, SAME_TIME):
-            run = model["pretraining"][condition]
-            last = run["evaluations"][-1]
-            losses.append(
-                [
-                    name,
-                    condition,
-                    f"{last['step'] * BATCH_SIZE:,}",
-                    f"{last['step'] * model[f'seconds, {FRAMES} frames']:.0f}",
-                    f"{model['learning_rate']:g}",
-                    *(f"{last[key]:.3f}" for key in ("loss", "nce", "mse", "accuracy")),
-                ]
-            )
-        for condition, methods in model["accuracy"].items():
+        for condition, summary in model["conditions"].items():
+            if condition != UNTRAINED:
+                last = [curve[-1] for curve in summary["evaluations"]]
+                losses.append(
+                    [
+                        name,
+                        condition,
+                        f"{summary['steps'] * BATCH_SIZE:,}",
+                        f"{summary['steps'] * model[f'seconds, {FRAMES} frames']:.0f}",
+                        f"{model['learning_rate']:g}",
+                        *(spread((row[key] for row in last), 3) for key in LOSSES),
+                    ]
+                )
             accuracies.append(
                 [
                     name,
                     condition,
-                    *(f"{100 * np.mean(values):.1f} ± {100 * np.std(values):.1f}" for values in methods.values()),
+                    *(spread((100 * value for value in summary[method]), 1) for method in METHODS),
+                    f"{summary['fine_tuning_rate']:g}",
                 ]
             )
     step_columns = [
         f"{unit}, {frames / 100:g} s" for unit in ("ms a step", "MiB a step") for frames in (FRAMES, LONG_FRAMES)
     ]
-    loss_columns = ["clips seen", "seconds", "learning rate", "loss", "nce", "mse", "accuracy"]
+    loss_columns = ["clips seen", "seconds", "learning rate", *LOSSES]
     return "\n".join(
         [
             markdown_table(["", "encoder's parameters", *step_columns], sizes),
             markdown_table(["", "pretraining", *loss_columns], losses),
-            markdown_table(["", "pretraining", "linear probe", "fine-tuning"], accuracies),
+            markdown_table(["", "pretraining", *METHODS, "learning rate of fine-tuning"], accuracies),
         ]
     )
 
 
-def choose_learning_rates(
-    candidates: list[float], steps: int, folder: Path
-) -> tuple[dict[str, float], dict[str, dict[float, float]]]:
-    """The learning rate of the lowest loss in short runs, for each model, and the losses of all."""
-    chosen, losses = {}, {}
-    for name, model in tqdm(make_models().items(), desc="learning rates", unit="model"):
-        losses[name] = {
-            rate: run_pretraining(model, steps, 1, rate, folder / f"{name}, {rate:g}")[-1]["loss"]
-            for rate in candidates
+def limit_threads(threads: int) -> None:
+    """Of this process, and of the pretraining script that it starts."""
+    logging.set_verbosity_error()
+    torch.set_num_threads(threads)
+    os.environ["OMP_NUM_THREADS"] = str(threads)
+
+
+def run_all(jobs: dict[Any, tuple[Callable[..., Any], tuple]], workers: int, threads: int, title: str) -> dict:
+    """Results of calls by their keys, some of them at a time; the first error ends it."""
+    context = get_context("spawn")
+    with ProcessPoolExecutor(workers, context, limit_threads, (threads,)) as pool:
+        futures = {pool.submit(call, *arguments): key for key, (call, arguments) in jobs.items()}
+        try:
+            for future in tqdm(as_completed(futures), title, total=len(futures), unit="run"):
+                future.result()
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+    return {key: future.result() for future, key in futures.items()}
+
+
+def compare(models: dict[str, dict[str, Any]], arguments: argparse.Namespace, output: Path) -> dict[str, Any]:
+    """Adds to what was measured of each model its learning rates and, by condition, what [`summarise`] makes of its runs."""
+    options = (arguments.workers, arguments.threads)
+    trials = run_all(
+        {
+            (name, rate): (run_pretraining, (name, arguments.steps, rate, arguments.seeds[0], output))
+            for name in models
+            for rate in arguments.learning_rates
+        },
+        *options,
+        "learning rates",
+    )
+    slowest = max(model[f"seconds, {FRAMES} frames"] for model in models.values())
+    jobs, steps_of = {}, {}
+    for name, model in models.items():
+        tried = {rate: trials[name, rate]["evaluations"][-1]["loss"] for rate in arguments.learning_rates}
+        rate = min(tried, key=tried.get)
+        model |= {"learning_rates": tried, "learning_rate": rate}
+        same_time = round(arguments.steps * slowest / model[f"seconds, {FRAMES} frames"])
+        # Equal for the slowest, which runs once.
+        steps_of[name] = {UNTRAINED: 0, SAME_CLIPS: arguments.steps, SAME_TIME: same_time}
+        for seed in arguments.seeds:
+            for steps in (arguments.steps, same_time):
+                jobs[name, steps, seed] = (run_trained, (name, steps, rate, seed, output))
+            trained = last_checkpoint(Path(trials[name, rate]["folder"]))
+            jobs[name, 0, seed] = (run_untrained, (name, seed, trained, output))
+    results = run_all(jobs, *options, "models and seeds")
+    for name, model in models.items():
+        model["conditions"] = {
+            condition: summarise([results[name, steps, seed] for seed in arguments.seeds])
+            for condition, steps in steps_of[name].items()
         }
-        chosen[name] = min(losses[name], key=losses[name].get)
-    return chosen, losses
+    return models
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, default=Path("outputs/ssamba_vs_ssast"), help="folder for everything")
-    parser.add_argument("--steps", type=int, default=300, help="of pretraining, where all see the same clips")
+    parser.add_argument("--steps", type=int, default=500, help="of pretraining, where all see the same clips")
     parser.add_argument(
-        "--learning_rates", type=float, nargs="+", default=[1e-3, 4e-3], help="to choose from for each model"
+        "--learning_rates", type=float, nargs="+", default=[1e-3, 2e-3, 4e-3], help="to choose from for each model"
     )
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="of probes and fine-tuning")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="of pretraining, probes, fine-tuning")
     parser.add_argument("--budget", type=float, default=90.0, help="seconds for measuring training steps")
-    parser.add_argument("--threads", type=int, default=1, help="of everything; models this small gain little by more")
+    parser.add_argument("--threads", type=int, default=1, help="of each run; models this small gain little by more")
+    parser.add_argument("--workers", type=int, default=2, help="runs at a time; training steps are measured alone")
     parser.add_argument(
         "--only_measure", action="store_true", help="measure training steps, and leave the rest to another call"
     )
     arguments = parser.parse_args()
-    if arguments.steps < 20 or not arguments.seeds or min(arguments.learning_rates) <= 0:
-        parser.error("--steps must be at least 20, --learning_rates positive")
+    if min(arguments.steps // 20, arguments.threads, arguments.workers) < 1 or min(arguments.learning_rates) <= 0:
+        parser.error("--steps must be at least 20, --threads and --workers at least 1, --learning_rates positive")
     output, begin = arguments.output.resolve(), time.perf_counter()
-    logging.set_verbosity_error()
-    torch.set_num_threads(arguments.threads)
-    # For the pretraining script.
-    os.environ["OMP_NUM_THREADS"] = str(arguments.threads)
+    limit_threads(arguments.threads)
 
     measured_path = output / "steps.json"
     if arguments.only_measure or not measured_path.exists():
@@ -287,41 +406,11 @@ def main() -> None:
     if arguments.only_measure:
         return
 
-    short = max(20, arguments.steps // 4)
-    rates, tried = choose_learning_rates(arguments.learning_rates, short, output / "learning_rates")
-    step_seconds = {name: model[f"seconds, {FRAMES} frames"] for name, model in models.items()}
-    seconds = arguments.steps * max(step_seconds.values())
-    for name, model in tqdm(make_models().items(), desc="models", unit="model"):
-        result, folders = models[name], {}
-        result |= {"learning_rate": rates[name], "learning_rates": tried[name], "pretraining": {}}
-        for condition, steps in (
-            (SAME_CLIPS, arguments.steps),
-            (SAME_TIME, round(seconds / step_seconds[name])),
-        ):
-            if steps == arguments.steps and SAME_CLIPS in folders:
-                # The slowest: both conditions are one.
-                folders[condition] = folders[SAME_CLIPS]
-                result["pretraining"][condition] = result["pretraining"][SAME_CLIPS]
-                continue
-            folders[condition] = output / f"{name}, {condition}"
-            evaluations = run_pretraining(model, steps, 8, rates[name], folders[condition])
-            result["pretraining"][condition] = {"steps": steps, "evaluations": evaluations}
-        checkpoints = {condition: last_checkpoint(folder) for condition, folder in folders.items()}
-        untrained = save_untrained(model, checkpoints[SAME_CLIPS], output / f"{name}, {UNTRAINED}")
-        result["accuracy"] = {}
-        for condition, checkpoint in {UNTRAINED: untrained, **checkpoints}.items():
-            if condition == SAME_TIME and folders[SAME_TIME] == folders[SAME_CLIPS]:
-                result["accuracy"][condition] = result["accuracy"][SAME_CLIPS]
-            else:
-                result["accuracy"][condition] = classify(
-                    checkpoint, arguments.seeds, output / "classifiers" / f"{name}, {condition}"
-                )
-
     results = {
         "torch": torch.__version__,
         "arguments": {name: str(value) for name, value in vars(arguments).items()},
+        "models": compare(models, arguments, output),
         "seconds": time.perf_counter() - begin,
-        "models": models,
     }
     write_json(output / "results.json", results)
     write_text(output / "results.md", make_tables(results))

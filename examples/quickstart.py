@@ -8,7 +8,7 @@
 
 The steps, in the order of `main` at the end of this file: find the clips and check that each can be read, make a feature
 extractor and a model that fit them, train with the Trainer, save, load what was saved as a pipeline, classify the test
-clips, and draw one of them with its prediction.
+clips, draw one of them with its prediction, and write a model card.
 
 `data_dir` is laid out as the `audiofolder` of datasets: split folders `train`, `validation` and `test`, in each of them
 either one folder of clips per label, or a `metadata.csv` with the columns `file_name` and `label`. Without split folders,
@@ -20,7 +20,6 @@ cannot be used ends the run before training, with its path and the reason.
 import math
 import os
 import sys
-import tempfile
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,22 +29,24 @@ import numpy as np
 import soxr
 import torch
 from matplotlib.figure import Figure
+from small_classifier import label_fields, small_config, train_classifier
 from tqdm import tqdm
 from transformers import (
     AutoFeatureExtractor,
     AutoModelForAudioClassification,
     HfArgumentParser,
-    Trainer,
-    TrainingArguments,
     pipeline,
     set_seed,
 )
 
-from hf_audio_ssm import SsambaConfig, SsambaFeatureExtractor, SsambaForAudioClassification
+from hf_audio_ssm import SsambaFeatureExtractor, SsambaForAudioClassification
+from hf_audio_ssm.card_callback import write_card
 from hf_audio_ssm.data.decoding import MIN_SECONDS, check_clips, read_audio
-from hf_audio_ssm.data.folders import SPLIT_FOLDERS, find_splits
+from hf_audio_ssm.data.folders import SPLIT_FOLDERS, find_splits, split_folders
 from hf_audio_ssm.data.sources import make_dataset
 from hf_audio_ssm.errors import InputError
+from hf_audio_ssm.model_card import Results, classifier_card, describe_training, read_base_model
+from hf_audio_ssm.plots import save_figure
 
 
 SPOKEN_WORDS = Path(__file__).resolve().parent / "spoken_words"
@@ -162,13 +163,7 @@ def load_or_make_model(checkpoint: str | None, train: datasets.Dataset, longest:
     SSAMBA's feature extractor is set to the clips, as its authors do for each data set: its length to the longest clip
     and a quarter of a second more, its mean and standard deviation to those of the training clips.
     """
-    names = train.features["label"].names
-    labels = {
-        "num_labels": len(names),
-        "id2label": dict(enumerate(names)),
-        "label2id": {name: index for index, name in enumerate(names)},
-        "problem_type": "single_label_classification",
-    }
+    labels = label_fields(train.features["label"].names)
     if checkpoint is None:
         feature_extractor, model = SsambaFeatureExtractor(), None
     else:
@@ -185,18 +180,7 @@ def load_or_make_model(checkpoint: str | None, train: datasets.Dataset, longest:
         clips = (read_audio(row["audio"], rate) for row in train)
         feature_extractor.mean, feature_extractor.std = feature_extractor.compute_mean_std(clips, sampling_rate=rate)
     if model is None:
-        # A patch is as tall as the spectrogram: few tokens, and so a fast scan, which suits short clips.
-        config = SsambaConfig(
-            hidden_size=96,
-            num_hidden_layers=4,
-            state_size=8,
-            patch_size=(128, 8),
-            frequency_stride=128,
-            time_stride=8,
-            max_length=feature_extractor.max_length,
-            **labels,
-        )
-        model = SsambaForAudioClassification(config)
+        model = SsambaForAudioClassification(small_config(feature_extractor.max_length, **labels))
     return feature_extractor, model
 
 
@@ -204,37 +188,23 @@ def accuracy(prediction) -> dict[str, float]:
     return {"accuracy": float((prediction.predictions.argmax(-1) == prediction.label_ids).mean())}
 
 
-def train_model(model, feature_extractor, train, validation, arguments: QuickstartArguments) -> None:
-    """Trains `model` in place, with progress and the validation accuracy along the way."""
+def train_model(model, feature_extractor, train, validation, arguments: QuickstartArguments) -> dict[str, str]:
+    """Trains `model` in place, with progress and the validation accuracy along the way; returns how, for its card."""
     is_new = arguments.model is None
     steps_per_epoch = math.ceil(len(train) / arguments.batch_size)
     epochs = arguments.epochs or (max(5, math.ceil(1250 / steps_per_epoch)) if is_new else 10)
-    with tempfile.TemporaryDirectory() as unused:
-        training_arguments = TrainingArguments(
-            output_dir=unused,
-            num_train_epochs=epochs,
-            per_device_train_batch_size=arguments.batch_size,
-            per_device_eval_batch_size=arguments.batch_size,
-            learning_rate=arguments.learning_rate or (3e-3 if is_new else 1e-4),
-            lr_scheduler_type="cosine",
-            warmup_steps=0.1,
-            weight_decay=0.05,
-            logging_steps=max(1, epochs * steps_per_epoch // 8),
-            eval_strategy="steps",
-            save_strategy="no",
-            report_to="none",
-            remove_unused_columns=False,
-            dataloader_pin_memory=torch.cuda.is_available(),
-            seed=arguments.seed,
-        )
-        trainer = Trainer(
-            model=model,
-            args=training_arguments,
-            train_dataset=ClipInputs(train, feature_extractor, np.random.default_rng(arguments.seed)),
-            eval_dataset=ClipInputs(validation, feature_extractor),
-            compute_metrics=accuracy,
-        )
-        trainer.train()
+    trainer = train_classifier(
+        model,
+        ClipInputs(train, feature_extractor, np.random.default_rng(arguments.seed)),
+        ClipInputs(validation, feature_extractor),
+        accuracy,
+        arguments.batch_size,
+        arguments.learning_rate or (3e-3 if is_new else 1e-4),
+        arguments.seed,
+        num_train_epochs=epochs,
+        logging_steps=max(1, epochs * steps_per_epoch // 8),
+    )
+    return describe_training(trainer)
 
 
 # ---- Use ----
@@ -259,9 +229,7 @@ def draw_prediction(path: Path, clip: str, label: str, scores: list[dict], featu
     right.barh([score["label"] for score in best], [score["score"] for score in best], color=colours)
     right.invert_yaxis()
     right.set(xlabel="score", xlim=(0, 1), title=f"predicted {best[0]['label']!r} ({best[0]['score']:.0%})")
-    partial = path.with_suffix(".partial")
-    figure.savefig(partial, format="png", dpi=120)
-    partial.replace(path)
+    save_figure(figure, path)
 
 
 def main(arguments: QuickstartArguments) -> float:
@@ -281,7 +249,7 @@ def main(arguments: QuickstartArguments) -> float:
     print(f"{type(model).__name__} with {model.num_parameters() / 1e6:.2f} million parameters")
 
     # 3. Training.
-    train_model(model, feature_extractor, train, validation, arguments)
+    training = train_model(model, feature_extractor, train, validation, arguments)
 
     # 4. Saving. The folder now works with `from_pretrained` and `pipeline`.
     model.save_pretrained(arguments.output_dir)
@@ -301,11 +269,26 @@ def main(arguments: QuickstartArguments) -> float:
         print(f"{os.path.relpath(paths[index], arguments.data_dir)}: {best['label']} ({best['score']:.2f})")
     print(f"Test accuracy: {np.mean(correct):.3f} ({sum(correct)} of {len(correct)} clips)")
 
-    # 6. A picture of one clip and its prediction.
-    picture = Path(arguments.output_dir) / "prediction.png"
+    # 6. A picture of one clip and its prediction, and a card that says what the model is and how good it was.
+    output_dir = Path(arguments.output_dir)
+    picture = output_dir / "prediction.png"
     shown = len(test) // 2
     draw_prediction(picture, paths[shown], names[shown], predictions[shown], classifier.feature_extractor)
-    print(f"Wrote {picture}. All of this took {time.perf_counter() - start:.0f} s.")
+    has_test_split = "test" in split_folders(Path(arguments.data_dir))
+    notes = () if has_test_split else ("They were drawn from all clips, before training.",)
+    card = classifier_card(
+        model_name=output_dir.resolve().name,
+        model=model,
+        feature_extractor=feature_extractor,
+        base_model=None if arguments.model is None else read_base_model(arguments.model),
+        data=arguments.data_dir,
+        num_clips={"train": len(train), "validation": len(validation), "test": len(test)},
+        training=training,
+        results=Results({"accuracy": float(np.mean(correct))}, "test", arguments.data_dir, len(test), notes),
+        pictures={"A test clip and its prediction": picture.name},
+    )
+    write_card(card, output_dir)
+    print(f"Wrote {picture} and README.md, the model's card. All of this took {time.perf_counter() - start:.0f} s.")
     return float(np.mean(correct))
 
 

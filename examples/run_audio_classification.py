@@ -26,7 +26,7 @@ from hf_audio_ssm.augmentation import AugmentationArguments
 from hf_audio_ssm.classifiers import ClassifierArguments
 from hf_audio_ssm.data.labelled import LabelledClips, LabelledDataArguments
 from hf_audio_ssm.errors import InputError
-from hf_audio_ssm.evaluation_report import report
+from hf_audio_ssm.evaluation_report import TrainingReport
 from hf_audio_ssm.fine_tuning import FineTuningArguments, FineTuningTrainer, fold_arguments, make_trainer
 from hf_audio_ssm.plots import plot_augmentation, save_figure
 
@@ -41,7 +41,7 @@ def fine_tune(
     augmentation: AugmentationArguments,
     training: FineTuningArguments,
     load_model: Callable[[LabelledClips], PreTrainedModel],
-    save: Callable[[FineTuningTrainer], None] | None,
+    save_more: Callable[[FineTuningTrainer], dict[Path, str]] | None,
 ) -> dict[str, float]:
     """One run: trains, and returns the metrics on the test split."""
     set_seed(training.seed)
@@ -51,8 +51,9 @@ def fine_tune(
         rows = [clips.splits["train"][index] for index in range(min(4, len(clips.splits["train"])))]
         picture = plot_augmentation(trainer.data_collator, rows, clips.names)
         save_figure(picture, Path(training.output_dir) / "augmentation.png")
+    report = TrainingReport(trainer, clips, classifier.model, data, augmentation)
     trainer.train(resume_from_checkpoint=training.resume_from_checkpoint)
-    return report(trainer, clips, base_model=classifier.model, data=data.data, save=save)
+    return report.write(save_more)
 
 
 def main(
@@ -61,11 +62,11 @@ def main(
     augmentation: AugmentationArguments,
     training: FineTuningArguments,
     load_model: Callable[[LabelledClips], PreTrainedModel] | None = None,
-    save: Callable[[FineTuningTrainer], None] | None = None,
+    save_more: Callable[[FineTuningTrainer], dict[Path, str]] | None = None,
 ) -> list[dict[str, float]]:
     """
     Runs once, or once for each fold; returns the metrics on the test split of each run. `load_model` gives another model
-    than the checkpoint itself, and `save` adds to what is saved.
+    than the checkpoint itself, and `save_more` saves other forms of it, see [`TrainingReport.write`].
     """
     runs = data.load()
     feature_extractor = classifier.load_feature_extractor(runs[0])
@@ -74,7 +75,7 @@ def main(
     for clips in runs:
         arguments = fold_arguments(training, clips.fold)
         model_of = load_model or classifier.load_model
-        results.append(fine_tune(clips, data, classifier, augmentation, arguments, model_of, save))
+        results.append(fine_tune(clips, data, classifier, augmentation, arguments, model_of, save_more))
     for name in results[0]:
         values = [result[name] for result in results]
         spread = f" ± {np.std(values):.4f} over {len(values)} folds" if len(values) > 1 else ""

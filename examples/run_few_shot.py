@@ -60,7 +60,7 @@ def main(
     with tqdm(total=len(table) * len(draws), desc="Classifiers") as progress:
         for method in arguments.methods:
             for (shots, seed), indices in draws.items():
-                metrics, _ = comparison.run(method, seed, indices)
+                metrics, *_ = comparison.run(method, seed, indices)
                 table[method].setdefault(shots, []).append(metrics["accuracy"])
                 progress.set_postfix_str(f"{method}, {shots} clips a class: {metrics['accuracy']:.3f}")
                 progress.update()

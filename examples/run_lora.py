@@ -19,7 +19,7 @@ import peft
 import run_audio_classification
 from transformers import BitsAndBytesConfig, PreTrainedModel
 
-from hf_audio_ssm.adapters import ADAPTER_METHODS, adapter_config, merge_adapted, save_adapted
+from hf_audio_ssm.adapters import ADAPTER_METHODS, adapter_config, merge_adapted
 from hf_audio_ssm.arguments import parse_arguments
 from hf_audio_ssm.augmentation import AugmentationArguments
 from hf_audio_ssm.classifiers import ClassifierArguments
@@ -39,6 +39,9 @@ class AdapterArguments:
     target_modules: list[str] | None = field(
         default=None, metadata={"help": "Modules to adapt. Default: all projections of the encoder."}
     )
+    bias: str = field(
+        default="none", metadata={"help": "Biases that train too: none, all, or lora_only (of adapted modules)."}
+    )
     load_in_8bit: bool = field(default=False, metadata={"help": "Keep the base in 8 bits; needs bitsandbytes."})
 
     def __post_init__(self):
@@ -48,6 +51,11 @@ class AdapterArguments:
             raise InputError(f"--rank must be at least 1, got {self.rank}")
         if not 0 <= self.adapter_dropout < 1:
             raise InputError(f"--adapter_dropout must be at least 0 and below 1, got {self.adapter_dropout}")
+
+        if self.bias not in ("none", "all", "lora_only"):
+            raise InputError(f"--bias must be none, all or lora_only, got {self.bias!r}")
+        if self.method == "ia3" and self.bias != "none":
+            raise InputError(f"--bias must be none with --method ia3, got {self.bias!r}")
 
     def adapt(self, classifier: ClassifierArguments, clips: LabelledClips) -> peft.PeftModel:
         """Loads the base model and puts adapters into it."""
@@ -62,20 +70,24 @@ class AdapterArguments:
             base = peft.prepare_model_for_kbit_training(base, use_gradient_checkpointing=False)
         settings = {} if self.target_modules is None else {"target_modules": self.target_modules}
         if self.method != "ia3":
-            settings |= {"r": self.rank, "lora_alpha": self.alpha, "lora_dropout": self.adapter_dropout}
+            settings |= {
+                "r": self.rank,
+                "lora_alpha": self.alpha,
+                "lora_dropout": self.adapter_dropout,
+                "bias": self.bias,
+            }
         try:
             return peft.get_peft_model(base, adapter_config(base, self.method, **settings))
         except ValueError as error:
             raise InputError(f"--target_modules: {error}") from error
 
 
-def save(trainer: FineTuningTrainer) -> None:
-    """Adds to what the Trainer saved: the classifier's configuration, and the merged classifier."""
-    output_dir = Path(trainer.args.output_dir)
-    save_adapted(trainer.model, output_dir)
-    merged = merge_adapted(copy.deepcopy(trainer.model))
-    merged.save_pretrained(output_dir / "merged")
-    trainer.processing_class.save_pretrained(output_dir / "merged")
+def save_merged(trainer: FineTuningTrainer) -> dict[Path, str]:
+    """Saves the merged classifier; returns its folder, and what its card is to say of the results."""
+    folder = Path(trainer.args.output_dir) / "merged"
+    merge_adapted(copy.deepcopy(trainer.model)).save_pretrained(folder)
+    trainer.processing_class.save_pretrained(folder)
+    return {folder: "They were measured with the adapters, before these were merged into the weights."}
 
 
 def main(
@@ -92,7 +104,7 @@ def main(
         model.print_trainable_parameters()
         return model
 
-    return run_audio_classification.main(data, classifier, augmentation, training, load_model, save)
+    return run_audio_classification.main(data, classifier, augmentation, training, load_model, save_merged)
 
 
 if __name__ == "__main__":

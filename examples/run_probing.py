@@ -7,7 +7,7 @@
 
 The encoder runs over each clip once (and not again, with --cache_dir); a probe then trains in seconds. In `output_dir` are
 left `probing.md`, the table of metrics on the test split, and a folder for each probe: a classifier for `from_pretrained`
-and `pipeline`, or its adapters. Of a prototypical probe there is also a picture of what it hears in a test clip.
+and `pipeline`, or its adapters, with a model card. Of a prototypical probe there is also a picture of what it hears in a test clip.
 """
 
 import sys
@@ -18,12 +18,16 @@ import torch
 from transformers import FeatureExtractionMixin, PreTrainedModel
 from transformers.utils import logging
 
+from hf_audio_ssm.adapters import ADAPTER_METHODS, save_adapted
 from hf_audio_ssm.arguments import parse_arguments
+from hf_audio_ssm.card_callback import write_card
 from hf_audio_ssm.classifiers import ClassifierArguments
 from hf_audio_ssm.comparison import Comparison, ComparisonArguments
 from hf_audio_ssm.data.labelled import LabelledClips, LabelledDataArguments
 from hf_audio_ssm.data.labelled_collator import LabelledClipCollator
 from hf_audio_ssm.errors import InputError
+from hf_audio_ssm.evaluation_report import split_results
+from hf_audio_ssm.model_card import classifier_card, read_base_model
 from hf_audio_ssm.plots import plot_similarity, save_figure
 from hf_audio_ssm.text_files import markdown_table, write_text
 
@@ -33,7 +37,10 @@ def draw_similarity(
 ) -> None:
     """Draws what the prototypes of the first test clip's label hear in it."""
     row = clips.splits["test"][0]
-    batch = LabelledClipCollator(feature_extractor, len(clips.names), multi_hot=True)([row])
+    collator = LabelledClipCollator(
+        feature_extractor, len(clips.names), multi_hot=True, min_frames=model.config.patch_shape[1]
+    )
+    batch = collator([row])
     label = int(batch.pop("labels")[0].argmax())
     with torch.no_grad():
         outputs = model.eval()(**batch)
@@ -47,18 +54,30 @@ def main(
     (clips,) = data.load()
     data.check([clips], sampling_rate=16000)
     comparison = Comparison(classifier, clips, arguments)
-    output_dir = Path(arguments.output_dir)
+    output_dir, base_model = Path(arguments.output_dir), read_base_model(classifier.model)
     results: dict[str, dict[str, list[float]]] = {}
     for method in arguments.methods:
         for seed in arguments.seeds:
-            metrics, model = comparison.run(method, seed)
+            metrics, model, training = comparison.run(method, seed)
             print(f"{method}, seed {seed}: " + ", ".join(f"{name} {value:.4f}" for name, value in metrics.items()))
             for name, value in metrics.items():
                 results.setdefault(method, {}).setdefault(name, []).append(value)
         # That of the last seed is kept.
         if model is not None:
-            model.save_pretrained(output_dir / method)
+            save = save_adapted if method in ADAPTER_METHODS else type(model).save_pretrained
+            save(model, output_dir / method)
             comparison.feature_extractor.save_pretrained(output_dir / method)
+            card = classifier_card(
+                model_name=f"./{output_dir.resolve().name}/{method}",
+                model=model,
+                feature_extractor=comparison.feature_extractor,
+                base_model=base_model,
+                data=data.data,
+                num_clips={name: len(split) for name, split in clips.splits.items()},
+                training=training,
+                results=split_results(data, clips, "test", metrics),
+            )
+            write_card(card, output_dir / method)
         if method == "prototypical":
             draw_similarity(model, comparison.feature_extractor, clips, output_dir / "similarity.png")
 

@@ -11,13 +11,12 @@ noise over all of it; its label is that of the clip at each moment, or `backgrou
 every step, validation and test scenes once, each from the clips of their split. `data_dir` is laid out as for
 `quickstart.py`.
 
-The trained model is saved with its feature extractor, beside the events of the test scenes (`events.csv`; with
+The trained model is saved with its feature extractor and a model card, beside the events of the test scenes (`events.csv`; with
 `annotate` of the package, the model finds them in recordings of any length) and a picture of one of them.
 """
 
 import math
 import sys
-import tempfile
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,21 +26,23 @@ import pandas as pd
 import soxr
 import torch
 from matplotlib.figure import Figure
+from small_classifier import label_fields, small_config, train_classifier
 from tqdm import tqdm
 from transformers import (
     AutoFeatureExtractor,
     AutoModelForAudioFrameClassification,
     HfArgumentParser,
-    Trainer,
-    TrainingArguments,
     set_seed,
 )
 
-from hf_audio_ssm import SsambaConfig, SsambaFeatureExtractor, SsambaForAudioFrameClassification
+from hf_audio_ssm import SsambaFeatureExtractor, SsambaForAudioFrameClassification
+from hf_audio_ssm.card_callback import write_card
 from hf_audio_ssm.data.decoding import check_clips, read_audio
 from hf_audio_ssm.data.folders import SPLIT_FOLDERS, find_splits
 from hf_audio_ssm.errors import InputError
 from hf_audio_ssm.events import decode_events, event_based_f1, segment_based_f1
+from hf_audio_ssm.model_card import Results, classifier_card, describe_training, read_base_model
+from hf_audio_ssm.plots import save_figure
 
 
 SPOKEN_WORDS = Path(__file__).resolve().parent / "spoken_words"
@@ -66,7 +67,7 @@ class SceneArguments:
     frames_per_label: int = field(
         default=10, metadata={"help": "Frames of 10 ms that share a label; 100: a label a second."}
     )
-    steps: int = field(default=1200, metadata={"help": "Training steps."})
+    steps: int = field(default=2400, metadata={"help": "Training steps."})
     batch_size: int = field(default=8, metadata={"help": "Scenes in a training step."})
     test_scenes: int = field(default=40, metadata={"help": "Scenes to test on; half as many validate."})
     learning_rate: float | None = field(
@@ -165,13 +166,7 @@ class Scenes(torch.utils.data.Dataset):
 
 def make_model(arguments: SceneArguments, labels: list[str], train_clips: list) -> tuple:
     """The feature extractor and the model: a checkpoint with a new head, or a new small SSAMBA."""
-    fields = {
-        "num_labels": len(labels),
-        "id2label": dict(enumerate(labels)),
-        "label2id": {label: index for index, label in enumerate(labels)},
-        "problem_type": "single_label_classification",
-        "frames_per_label": arguments.frames_per_label,
-    }
+    fields = {**label_fields(labels), "frames_per_label": arguments.frames_per_label}
     if arguments.model is not None:
         try:
             feature_extractor = AutoFeatureExtractor.from_pretrained(arguments.model)
@@ -189,18 +184,7 @@ def make_model(arguments: SceneArguments, labels: list[str], train_clips: list) 
     feature_extractor.mean, feature_extractor.std = feature_extractor.compute_mean_std(
         samples, sampling_rate=feature_extractor.sampling_rate
     )
-    # A patch is as tall as the spectrogram: few tokens for each second.
-    config = SsambaConfig(
-        hidden_size=96,
-        num_hidden_layers=4,
-        state_size=8,
-        patch_size=(128, 8),
-        frequency_stride=128,
-        time_stride=8,
-        max_length=max_length,
-        **fields,
-    )
-    return feature_extractor, SsambaForAudioFrameClassification(config)
+    return feature_extractor, SsambaForAudioFrameClassification(small_config(max_length, **fields))
 
 
 def step_accuracy(prediction) -> dict[str, float]:
@@ -214,36 +198,22 @@ def trim_labels(model, rows: list[dict[str, torch.Tensor]]) -> dict[str, torch.T
     return {**batch, "labels": batch["labels"][:, :steps]}
 
 
-def train_model(model, train: Scenes, validation: Scenes, arguments: SceneArguments) -> None:
-    """Trains `model` in place, with progress and the validation accuracy along the way."""
+def train_model(model, train: Scenes, validation: Scenes, arguments: SceneArguments) -> dict[str, str]:
+    """Trains `model` in place, with progress and the validation accuracy along the way; returns how, for its card."""
     is_new = arguments.model is None
-    with tempfile.TemporaryDirectory() as unused:
-        training_arguments = TrainingArguments(
-            output_dir=unused,
-            max_steps=arguments.steps,
-            per_device_train_batch_size=arguments.batch_size,
-            per_device_eval_batch_size=arguments.batch_size,
-            learning_rate=arguments.learning_rate or (3e-3 if is_new else 1e-4),
-            lr_scheduler_type="cosine",
-            warmup_steps=0.1,
-            weight_decay=0.05,
-            logging_steps=max(1, arguments.steps // 6),
-            eval_strategy="steps",
-            save_strategy="no",
-            report_to="none",
-            remove_unused_columns=False,
-            dataloader_pin_memory=torch.cuda.is_available(),
-            seed=arguments.seed,
-        )
-        trainer = Trainer(
-            model=model,
-            args=training_arguments,
-            train_dataset=train,
-            eval_dataset=validation,
-            data_collator=lambda rows: trim_labels(model, rows),
-            compute_metrics=step_accuracy,
-        )
-        trainer.train()
+    trainer = train_classifier(
+        model,
+        train,
+        validation,
+        step_accuracy,
+        arguments.batch_size,
+        arguments.learning_rate or (3e-3 if is_new else 1e-4),
+        arguments.seed,
+        data_collator=lambda rows: trim_labels(model, rows),
+        max_steps=arguments.steps,
+        logging_steps=max(1, arguments.steps // 6),
+    )
+    return describe_training(trainer)
 
 
 # ---- Use ----
@@ -289,9 +259,7 @@ def draw_scene(path: Path, scenes: Scenes, index: int, true: pd.DataFrame, found
         bottom.barh(rows, widths, left=events["onset"], height=height, align="edge", color=colour, label=name)
     bottom.set(xlabel="time (s)", ylim=(0, len(labels)), yticks=np.arange(len(labels)) + 0.5, yticklabels=labels)
     bottom.legend(loc="upper right")
-    partial = path.with_suffix(".partial")
-    figure.savefig(partial, format="png", dpi=120)
-    partial.replace(path)
+    save_figure(figure, path)
 
 
 def main(arguments: SceneArguments) -> dict[str, float]:
@@ -317,7 +285,7 @@ def main(arguments: SceneArguments) -> dict[str, float]:
     print(f"{type(model).__name__} with {model.num_parameters() / 1e6:.2f} million parameters; labels: {labels}")
 
     # 3. Training.
-    train_model(model, train, validation, arguments)
+    training = train_model(model, train, validation, arguments)
     trained = time.perf_counter()
 
     # 4. The events of the test scenes, and how well they are found.
@@ -337,7 +305,32 @@ def main(arguments: SceneArguments) -> dict[str, float]:
     found.to_csv(partial, index=False, float_format="%.3f")
     partial.replace(output_dir / "events.csv")
     draw_scene(output_dir / "scene.png", test, 0, true, found)
-    print(f"Saved the model, events.csv and scene.png to {output_dir}.", end=" ")
+    scenes = (
+        f"scenes of {arguments.scene_seconds:g} s, a label every {arguments.frames_per_label * SECONDS_PER_FRAME:g} s"
+    )
+    card = classifier_card(
+        model_name=output_dir.resolve().name,
+        model=model,
+        feature_extractor=feature_extractor,
+        base_model=None if arguments.model is None else read_base_model(arguments.model),
+        data=arguments.data_dir,
+        num_clips={"train": count["train"], "validation": count["validation"], "test": count["test"]},
+        training={"Scenes": f"clips one after the other, {scenes}; drawn anew for each step of training", **training},
+        results=Results(
+            scores,
+            "test",
+            arguments.data_dir,
+            len(test),
+            [
+                "The first two scores are F1 of time steps and of seconds; for that of events, an event's beginning may "
+                "be wrong by 0.2 s and its end by half its length."
+            ],
+            unit="scenes",
+        ),
+        pictures={"A test scene": "scene.png"},
+    )
+    write_card(card, output_dir)
+    print(f"Saved the model, its card, events.csv and scene.png to {output_dir}.", end=" ")
     print(f"Training took {trained - start:.0f} s, all of this {time.perf_counter() - start:.0f} s.")
     return scores
 

@@ -9,6 +9,7 @@ faults on demand.
 import base64
 import hashlib
 import json
+import math
 import re
 import secrets
 import socket
@@ -89,7 +90,11 @@ def card_errors(text: str) -> list[str]:
             check(bool(result.get("metrics")), '"model-index[].results[].metrics" is required')
             for metric in result.get("metrics") or []:
                 check(is_text(metric.get("type")), '"model-index[].results[].metrics[].type" is required')
-                check(metric.get("value") is not None, '"model-index[].results[].metrics[].value" is required')
+                value = metric.get("value")
+                check(value is not None, '"model-index[].results[].metrics[].value" is required')
+                # JSON, as which the Hub reads metadata, has no others.
+                is_number = not isinstance(value, float) or math.isfinite(value)
+                check(is_number, f'"model-index[].results[].metrics[].value" must not be {value}')
     return errors
 
 

@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import soundfile
 import torch
+from transformers import AutoConfig, AutoModelForPreTraining
 
-from hf_audio_ssm import SsambaConfig, SsambaFeatureExtractor, SsambaForPreTraining
+from hf_audio_ssm import SsambaFeatureExtractor
 
 
 PITCHES = {"low": 300, "middle": 1200, "high": 4000, "noise": None}
@@ -29,11 +30,14 @@ def write_tones(folder: Path, splits: dict[str, int], rate: int = 16000, labels=
     return folder
 
 
-def save_encoder(folder: Path, **fields) -> Path:
+def save_encoder(folder: Path, model_type: str = "ssamba", **fields) -> Path:
     """Saves an untrained pretraining checkpoint and its feature extractor; returns the folder."""
     torch.manual_seed(0)
-    fields = {"hidden_size": 32, "num_hidden_layers": 2, "state_size": 4, "patch_size": [32, 8], **fields}
-    config = SsambaConfig(max_length=32, frequency_stride=32, time_stride=8, **fields)
-    SsambaForPreTraining(config).save_pretrained(folder)
+    own = {"ssamba": {"state_size": 4}, "ssast": {"num_attention_heads": 2}}[model_type]
+    patches = {"max_length": 32, "patch_size": [32, 8], "frequency_stride": 32, "time_stride": 8}
+    config = AutoConfig.for_model(
+        model_type, **{"hidden_size": 32, "num_hidden_layers": 2, **patches, **own, **fields}
+    )
+    AutoModelForPreTraining.from_config(config).save_pretrained(folder)
     SsambaFeatureExtractor(max_length=32).save_pretrained(folder)
     return folder

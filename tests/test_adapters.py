@@ -42,11 +42,14 @@ def make_inputs() -> torch.Tensor:
     return torch.randn(2, 32, 128, generator=torch.Generator().manual_seed(0))
 
 
-@pytest.mark.parametrize("method", ADAPTER_METHODS)
+WAYS = [(method, {}) for method in ADAPTER_METHODS] + [("lora", {"bias": "all"})]
+
+
+@pytest.mark.parametrize(("method", "options"), WAYS)
 @pytest.mark.parametrize("backend", ops.available_backends())
-def test_every_adapter_gets_gradients(encoder, method, backend, monkeypatch):
+def test_every_adapter_gets_gradients(encoder, method, options, backend, monkeypatch):
     monkeypatch.setenv("HF_AUDIO_SSM_BACKEND", backend)
-    model = make_adapted(encoder, method)
+    model = make_adapted(encoder, method, **options)
     model(input_values=make_inputs(), labels=torch.tensor([0, 2])).loss.backward()
     trained = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
     for name, parameter in trained.items():
@@ -61,9 +64,10 @@ def test_every_adapter_gets_gradients(encoder, method, backend, monkeypatch):
     assert any("classifier" in name for name in trained)
 
 
-@pytest.mark.parametrize("method", ADAPTER_METHODS)
-def test_save_load_and_merge(encoder, method, tmp_path):
-    model = make_adapted(encoder, method).eval()
+@pytest.mark.parametrize(("method", "options"), WAYS)
+@pytest.mark.parametrize("model_type", ["ssamba", "ssast"])
+def test_save_load_and_merge(model_type, method, options, tmp_path):
+    model = make_adapted(str(save_encoder(tmp_path / "encoder", model_type)), method, **options).eval()
     with torch.no_grad():
         expected = model(input_values=make_inputs()).logits
         assert (expected - model.get_base_model().classifier(torch.zeros(2, 32))).abs().max() > 1e-3

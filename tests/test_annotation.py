@@ -3,6 +3,8 @@
 """Annotating recordings: as a whole or in windows, what is written, and what happens when something goes wrong."""
 
 import json
+import os
+import time
 
 import numpy as np
 import pandas as pd
@@ -193,6 +195,27 @@ def test_the_picture_of_a_long_recording_stays_small(monkeypatch):
     np.testing.assert_allclose(np.diff(image[0]), 32)
 
 
+def test_the_picture_of_thousands_of_events_is_drawn_at_once(tmp_path):
+    onsets = np.arange(20_000) * 0.7
+    events = {"onset": onsets, "offset": onsets + 0.4, "label": "low", "score": 0.5}
+    notes = {"onset": onsets, "offset": onsets + 0.1, "kind": "clipping", "detail": ""}
+    found = annotation.Annotation(
+        name="many",
+        seconds=14_400.0,
+        events=pd.DataFrame(events),
+        notes=pd.DataFrame(notes),
+        scores=np.empty((0, 2)),
+        labels=["low", "high"],
+        seconds_per_step=0.1,
+        num_windows=1,
+        spectrogram=np.zeros((128, 3000)),
+    )
+    start = time.process_time()
+    found.draw(tmp_path / "many.png")
+    # A bar and a text for each would take half a minute.
+    assert time.process_time() - start < 10
+
+
 def blocks_then_interrupt(samples, seconds):
     for second in range(seconds):
         yield {"array": samples[second * RATE : (second + 1) * RATE], "sampling_rate": RATE}
@@ -207,9 +230,11 @@ def test_an_interrupted_run_says_what_it_wrote(checkpoint, tmp_path):
     events, notes = (pd.read_csv(tmp_path / name) for name in ("audio.csv", "audio.notes.csv"))
     assert events["offset"].max() == pytest.approx(9.5, abs=0.2)
     assert notes[["onset", "kind"]].values.tolist() == [[10.0, "interrupted"]]
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt, match="before anything was annotated; nothing was written"):
         hf_audio_ssm.annotate(blocks_then_interrupt(make_recording(3), 1), checkpoint, output_dir=tmp_path / "none")
     assert not (tmp_path / "none").exists()
+    with pytest.raises(KeyboardInterrupt, match="the first 10.0 s were annotated; without `output_dir`, nothing was"):
+        hf_audio_ssm.annotate(blocks_then_interrupt(make_recording(30), 12), checkpoint, **arguments)
 
 
 def test_what_is_wrong_with_a_recording_is_noted(checkpoint, tmp_path, monkeypatch):
@@ -226,6 +251,43 @@ def test_what_is_wrong_with_a_recording_is_noted(checkpoint, tmp_path, monkeypat
     assert (tmp_path / "damaged.png").is_file()
 
 
+@pytest.mark.parametrize(
+    ("suffix", "subtype", "channels"),
+    [("wav", "PCM_U8", 1), ("wav", "FLOAT", 2), ("flac", "PCM_24", 2), ("ogg", None, 1), ("mp3", None, 2)],
+)
+def test_events_are_found_in_every_format(checkpoint, tmp_path, suffix, subtype, channels):
+    samples = make_recording(10.0)[:, None].repeat(channels, axis=1)
+    path = tmp_path / f"Geräusche 録音.{suffix}"
+    soundfile.write(path, samples, RATE, subtype=subtype)
+    found = hf_audio_ssm.annotate(
+        path, checkpoint, background=["background"], min_seconds=0.2, output_dir=tmp_path / "out"
+    )
+    expected = [(float(second), second + 0.5, ("low", "high")[second % 2]) for second in range(10)]
+    true = pd.DataFrame(expected, columns=["onset", "offset", "label"])
+    assert hf_audio_ssm.events.event_based_f1(true, found.events)["f1"] > 0.9
+    assert len(pd.read_csv(tmp_path / "out" / "Geräusche 録音.csv")) == len(found.events)
+
+
+@pytest.mark.parametrize("name", [b"caf\xe9", b"100 $_{ and \\frac $"])
+def test_any_name_will_do(checkpoint, tmp_path, name):
+    """No UTF-8, and no formula: found out before hours are annotated."""
+    path = tmp_path / os.fsdecode(name + b".wav")
+    soundfile.write(os.fsencode(path), make_recording(2.0), RATE)
+    hf_audio_ssm.annotate(path, checkpoint, output_dir=tmp_path / "out")
+    assert {file.suffix for file in (tmp_path / "out").iterdir()} == {".csv", ".json", ".rttm", ".txt", ".png"}
+
+
+def test_a_recording_without_events(checkpoint, tmp_path):
+    block = {"array": np.zeros(3 * RATE), "sampling_rate": RATE}
+    found = hf_audio_ssm.annotate([block], checkpoint, background=["background"], threshold=1.0, output_dir=tmp_path)
+    assert found.events.empty
+    assert found.notes["kind"].tolist() == ["silence"]
+    assert pd.read_csv(tmp_path / "audio.csv").columns.tolist() == ["onset", "offset", "label", "score"]
+    assert json.loads((tmp_path / "audio.json").read_text()) == []
+    assert (tmp_path / "audio.rttm").read_text() == (tmp_path / "audio.txt").read_text() == ""
+    assert (tmp_path / "audio.png").is_file()
+
+
 def test_bad_arguments_are_refused_before_anything_is_read(checkpoint, recording):
     model = FrameModel.from_pretrained(checkpoint)
     for arguments, error, message in [
@@ -238,6 +300,8 @@ def test_bad_arguments_are_refused_before_anything_is_read(checkpoint, recording
         ({"background": ["noise"]}, ValueError, r"`background` names \['noise'\]"),
         ({"model": model}, ValueError, "`feature_extractor` must be given"),
         ({"model": SsambaForAudioClassification(model.config)}, TypeError, "got SsambaForAudioClassification"),
+        ({"output_dir": recording}, ValueError, "`output_dir` must be a folder to write to, got .*a long one.wav"),
+        ({"output_dir": recording / "new"}, ValueError, "`output_dir` must be a folder to write to"),
         ({"audio": "missing.wav"}, ClipError, "missing.wav: no such file"),
         ({"audio": [{"array": np.zeros(800), "sampling_rate": RATE}]}, ClipError, "less than one patch of 10 frames"),
         ({"audio": []}, ClipError, "0.000 s of audio"),

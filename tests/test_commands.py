@@ -3,6 +3,7 @@
 """The command line: what it prints and writes, its exit codes, and what it refuses."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ import transformers
 from golden import load_case
 from tones import write_broken_clips, write_tone
 
+import hf_audio_ssm
 from hf_audio_ssm import (
     SsambaConfig,
     SsambaFeatureExtractor,
@@ -76,6 +78,11 @@ class TestHelp:
         output = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
         assert "exit codes" in output
         assert all(command in output for command in COMMANDS)
+
+    def test_version(self, capsys):
+        with pytest.raises(SystemExit) as stopped:
+            main(["--version"])
+        assert (stopped.value.code, capsys.readouterr().out) == (0, f"hf-audio-ssm {hf_audio_ssm.__version__}\n")
 
     @pytest.mark.parametrize("arguments", [[], ["sing"], ["classify", "x.wav"], ["embed", "-m", "m"]])
     def test_usage_errors(self, arguments, capsys):
@@ -145,6 +152,7 @@ class TestClassify:
             (["{tones}", "--batch_size", "0"], "--batch_size must be at least 1, got 0"),
             (["{tones}", "--device", "toaster"], "--device toaster cannot be used"),
             (["{tones}", "-m", "no/model"], "--model no/model cannot be loaded"),
+            (["{tones}", "-m", "./no_model"], "--model ./no_model cannot be loaded: there is no such folder"),
             (["{tones}", "-m", "{pretrained}"], "has no trained classifier"),
         ],
     )
@@ -167,6 +175,39 @@ class TestClassify:
         code, out, _ = run(capsys, "classify", "-m", tmp_path / "adapter", tones / "high")
         assert code == 0
         assert len(out.splitlines()) == 6
+
+    def test_other_files_in_a_folder_are_told_in_one_line(self, capsys, classifier, tmp_path):
+        write_tone(tmp_path / "clips" / "tone.wav", 500)
+        (tmp_path / "clips" / "notes.txt").touch()
+        code, _, err = run(capsys, "classify", "-m", classifier, tmp_path / "clips")
+        assert code == 0
+        (line,) = err.splitlines()
+        assert line.startswith(f"warning: Not used in {tmp_path / 'clips'}")
+        assert line.endswith("1 .txt")
+
+    def test_names_that_are_no_text(self, classifier, tmp_path):
+        """In a terminal without UTF-8, and where a name is not UTF-8 at all."""
+        folder = tmp_path / "clips"
+        write_tone(folder / "größe 音.wav", 500)
+        os.rename(folder / "größe 音.wav", os.fsencode(folder) + b"/\xff.wav")
+        write_tone(folder / "größe 音.wav", 500)
+        command = [sys.executable, "-m", "hf_audio_ssm", "classify", "-m", classifier, folder]
+        environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+        result = subprocess.run(command, env=environment, capture_output=True, text=True)
+        assert result.returncode == 0, result.stderr
+        assert [line.split(": ")[0] for line in result.stdout.splitlines()] == [
+            f"{folder}/gr\\xf6\\xdfe \\u97f3.wav",
+            f"{folder}/\\udcff.wav",
+        ]
+        output = tmp_path / "out.parquet"
+        assert main(["embed", "-m", classifier, str(folder), "-o", str(output)]) == 0
+        files = pytest.importorskip("pandas").read_parquet(output)["file"]
+        assert files.tolist() == [f"{folder}/größe 音.wav", f"{folder}/\\xff.wav"]
+
+    def test_errors_of_the_system(self, capsys, classifier):
+        code, _, err = run(capsys, "classify", "-m", classifier, "a" * 5000)
+        assert code == 1
+        assert "File name too long" in err
 
 
 class TestEmbed:
@@ -274,7 +315,8 @@ class TestInfo:
         assert facts["tokens"] == 33
         assert facts["columns_per_second"] == 6.25
         assert facts["labels"] == ["high", "low"]
-        assert "reference" in facts["kernels"]
+        assert list(facts["kernels"].values()).count("used") == 1
+        assert facts["kernels"]["triton"].startswith("not available: ")
         assert 0 < facts["seconds_per_clip"] < 10
 
     def test_text(self, capsys, pretrained):
@@ -283,7 +325,20 @@ class TestInfo:
         assert "8 x 4 (frequency x time), 33 tokens; 6.25 columns a second" in out
         assert "labels" not in out
 
+    def test_the_asked_backend(self, capsys, pretrained, monkeypatch):
+        monkeypatch.setenv("HF_AUDIO_SSM_BACKEND", "reference")
+        out = run(capsys, "info", pretrained, "--device", "cpu")[1]
+        (line,) = [line for line in out.splitlines() if line.startswith("kernels")]
+        assert line.startswith("kernels  on cpu: ")
+        assert line.endswith("; reference used")
+        monkeypatch.setenv("HF_AUDIO_SSM_BACKEND", "fastest")
+        code, _, err = run(capsys, "info", pretrained, "--device", "cpu")
+        assert code == 1
+        assert "HF_AUDIO_SSM_BACKEND='fastest' is not available" in err
+
     def test_refused(self, capsys):
+        code, _, err = run(capsys, "info", "outputs/no/model")
+        assert (code, err) == (1, "error: `model` 'outputs/no/model' cannot be loaded: there is no such folder\n")
         code, _, err = run(capsys, "info", "no/model")
         assert code == 1
         assert "'no/model' cannot be loaded" in err

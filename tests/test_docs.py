@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The documentation builds without a warning, its code runs as it stands, its links lead somewhere, its commands exist."""
 
+import ast
 import os
 import re
 import shlex
@@ -17,7 +18,11 @@ ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
 PAGES = sorted(DOCS.rglob("*.md"))
 COMMANDS = sorted(
-    {command for page in PAGES for command in re.findall(r"python (benchmarks/[^`\n#]+)", page.read_text("utf-8"))}
+    {
+        command
+        for page in PAGES
+        for command in re.findall(r"python ((?:benchmarks|examples/space)/[^`\n#]+)", page.read_text("utf-8"))
+    }
 )
 
 
@@ -93,16 +98,33 @@ def site(tmp_path_factory) -> Path:
 
 def test_every_page_is_built(site):
     for page in PAGES:
-        name = relative(page).removesuffix(".md")
-        assert (site / ("index.html" if name == "index" else f"{name}/index.html")).is_file()
+        folder = Path(relative(page)).with_suffix("")
+        assert (site / (folder.parent if folder.name == "index" else folder) / "index.html").is_file()
+
+
+def imported_names() -> set[str]:
+    """All that the documentation and the examples import from the package, as `module.name`, but for constants."""
+    sources = [path.read_text(encoding="utf-8") for path in (ROOT / "examples").rglob("*.py")]
+    sources += [
+        code for page in [*PAGES, ROOT / "README.md"] for language, code in blocks(page) if language == "python"
+    ]
+    names = set()
+    for node in (node for source in sources for node in ast.walk(ast.parse(source))):
+        if isinstance(node, ast.ImportFrom) and not node.level and node.module.startswith("hf_audio_ssm."):
+            names |= {f"{node.module}.{alias.name}" for alias in node.names if not alias.name.isupper()}
+    return names
 
 
 def test_api_has_every_public_name(site):
     import hf_audio_ssm
 
-    text = (site / "api" / "index.html").read_text(encoding="utf-8")
-    for name in hf_audio_ssm.__all__:
-        assert re.search(rf"\b{name}\b", text), name
+    documented = set()
+    for page in (site / "api").rglob("*.html"):
+        documented |= set(re.findall(r"id=\"?(hf_audio_ssm[\w.]*)", page.read_text(encoding="utf-8")))
+    public = {f"{getattr(hf_audio_ssm, name).__module__}.{name}" for name in hf_audio_ssm.__all__ if name != "ops"}
+    public |= {f"hf_audio_ssm.ops.{name}" for name in hf_audio_ssm.ops.__all__}
+    missing = (public | imported_names()) - documented
+    assert not missing
 
 
 def test_pages_need_no_other_server(site):

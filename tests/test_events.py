@@ -108,6 +108,38 @@ def test_metrics_are_those_of_sed_eval():
     assert by_event["macro_f1"] == pytest.approx(0.5194444444444444)
 
 
+@pytest.mark.parametrize(
+    ("true", "found", "by_segment", "by_event"),
+    [
+        # Touching events that were found as one, and one inside another.
+        ([(0, 1, "dog"), (1, 2, "dog")], [(0, 2, "dog")], 1, 0),
+        ([(0, 3, "dog"), (1, 2, "dog")], [(0, 3, "dog")], 1, 2 / 3),
+        # At both ends; a segment's boundary, and just over it.
+        ([(0, 0.5, "dog"), (9.5, 10, "cat")], [(0, 0.4, "dog"), (9.6, 10, "cat")], 1, 1),
+        ([(1, 2, "dog")], [(2, 3, "dog")], 0, 0),
+        ([(1, 2.001, "dog")], [(1, 2, "dog")], 2 / 3, 1),
+        # Shorter than the collar; the same twice; labels in another order.
+        ([(1, 1.01, "dog")], [(1.19, 1.2, "dog")], 1, 1),
+        ([(0, 1, "dog")], [(0, 1, "dog"), (0.1, 1, "dog")], 1, 2 / 3),
+        ([(0, 1, "dog"), (0, 1, "cat")], [(0, 1, "cat"), (0, 1, "dog")], 1, 1),
+    ],
+)
+def test_odd_cases_are_those_of_sed_eval(true, found, by_segment, by_event):
+    assert segment_based_f1(table(*true), table(*found))["f1"] == pytest.approx(by_segment)
+    assert event_based_f1(table(*true), table(*found))["f1"] == pytest.approx(by_event)
+
+
+def test_decoding_at_the_ends():
+    """Events that touch each other or the ends stay as long as they are, with a filter, too."""
+    scores = scores_of(bird=[(0, 2, 0.5), (18, 20, 0.5)], dog=[(2, 18, 0.9)])
+    for width in (0.0, 0.2, 0.3):
+        events = decode_events(scores, LABELS, 0.1, median_filter_seconds=width, min_seconds=0.2)
+        expected = [(0.0, 0.2, "bird"), (0.2, 1.8, "dog"), (1.8, 2.0, "bird")]
+        found = [tuple(row) for row in events[["onset", "offset", "label"]].values]
+        assert [row[2] for row in found] == [row[2] for row in expected]
+        np.testing.assert_allclose([row[:2] for row in found], [row[:2] for row in expected])
+
+
 def test_event_based_tolerances():
     true = table((1.0, 2.0, "dog"))
     assert event_based_f1(true, table((1.2, 2.5, "dog")))["f1"] == 1

@@ -3,17 +3,20 @@
 """The Trainer with the originals' recipes: parameter groups, schedule, averaging of weights, resuming, the best checkpoint."""
 
 import math
+import shutil
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 from labelled_tones import save_encoder, write_tones
 from safetensors.torch import load_file
-from transformers import ASTConfig, AutoConfig
+from transformers import ASTConfig, AutoConfig, TrainerCallback, pipeline
 
 from hf_audio_ssm import SsambaConfig, SsambaForAudioClassification
 from hf_audio_ssm.augmentation import AugmentationArguments
 from hf_audio_ssm.classifiers import ClassifierArguments
+from hf_audio_ssm.data.decoding import read_audio
 from hf_audio_ssm.data.labelled import LabelledDataArguments
 from hf_audio_ssm.errors import InputError
 from hf_audio_ssm.fine_tuning import FineTuningArguments, fold_arguments, make_trainer, parameter_groups
@@ -103,12 +106,28 @@ def test_weights_are_averaged_and_resuming_changes_nothing(clips, encoder, tmp_p
         if parameter.abs().max() > 0:
             assert not torch.equal(parameter.data, weights[8][name]), name
 
-    again = make(clips, encoder, tmp_path / "whole", **options)
-    again.train(resume_from_checkpoint=str(tmp_path / "whole" / "checkpoint-4"))
-    for (name, first), (_, second) in zip(
-        trainer.model.named_parameters(), again.model.named_parameters(), strict=True
-    ):
-        torch.testing.assert_close(first, second, msg=name)
+    # `true`, as a command line has it, goes on from the last one.
+    shutil.copytree(tmp_path / "whole" / "checkpoint-4", tmp_path / "part" / "checkpoint-4")
+    for folder, checkpoint in (("whole", str(tmp_path / "whole" / "checkpoint-4")), ("part", "true")):
+        again = make(clips, encoder, tmp_path / folder, **options, resume_from_checkpoint=checkpoint)
+        began = []
+        again.add_callback(StepRecorder(began))
+        again.train(resume_from_checkpoint=again.args.resume_from_checkpoint)
+        assert began == [4]
+        for (name, first), (_, second) in zip(
+            trainer.model.named_parameters(), again.model.named_parameters(), strict=True
+        ):
+            torch.testing.assert_close(first, second, msg=name)
+
+
+class StepRecorder(TrainerCallback):
+    """Notes at which step training begins."""
+
+    def __init__(self, steps: list[int]):
+        self.steps = steps
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        self.steps.append(state.global_step)
 
 
 def test_the_best_checkpoint_is_kept(clips, encoder, tmp_path):
@@ -228,3 +247,75 @@ def test_folds_have_folders_of_their_own(tmp_path):
     assert fold_arguments(arguments, None) is arguments
     assert fold_arguments(arguments, 2).output_dir == str(tmp_path / "fold-2")
     assert arguments.output_dir == str(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def clips_of_many_lengths(tmp_path_factory):
+    """Low and high tones of 25 ms (less than a patch) to 1.5 s."""
+    folder, rng = tmp_path_factory.mktemp("lengths"), np.random.default_rng(0)
+    for split, count in (("train", 32), ("validation", 2), ("test", 8)):
+        for label, pitch in (("low", 300), ("high", 3000)):
+            (folder / split / label).mkdir(parents=True)
+            for clip, seconds in enumerate([0.025, *rng.uniform(0.15, 1.5, count - 1)]):
+                times = np.arange(int(16000 * seconds)) / 16000
+                samples = 0.3 * np.sin(2 * np.pi * pitch * times) + rng.normal(0, 0.03, len(times))
+                soundfile.write(folder / split / label / f"{clip}.wav", samples, 16000)
+    return LabelledDataArguments(data=str(folder)).load()[0]
+
+
+@pytest.mark.parametrize("augmentation", [None, AugmentationArguments(frequency_mask=8, time_mask=8, noise=True)])
+def test_clips_keep_their_lengths(clips_of_many_lengths, encoder, tmp_path, augmentation):
+    """Grouped by length, they are padded little; no padding is read; what is saved reads none either."""
+    trainer = make(
+        clips_of_many_lengths, encoder, tmp_path, augmentation and augmentation.make(),
+        classifier={"return_attention_mask": True, "max_length": 120}, num_train_epochs=3, learning_rate=5e-3,
+        train_sampling_strategy="group_by_length", per_device_train_batch_size=8,
+    )  # fmt: skip
+    frames = []
+    for batch in trainer.get_train_dataloader():
+        mask = batch["attention_mask"]
+        assert (mask.sum(dim=1) >= 8).all()
+        assert mask.shape[1] == mask.sum(dim=1).max() <= 120
+        # A padded frame has one value, whatever augments the clips.
+        padding = batch["input_values"][mask == 0]
+        assert len(padding) == 0 or len(padding.unique()) == 1
+        frames.append((mask.numel(), int(mask.sum())))
+    padded, own = (sum(column) for column in zip(*frames, strict=True))
+    # In random order it would be about 1.5.
+    assert padded < 1.35 * own
+    trainer.train()
+    test = clips_of_many_lengths.splits["test"]
+    predictions = trainer.predict(test)
+    assert predictions.label_ids.tolist() == test["label"]
+    assert predictions.metrics["test_accuracy"] > 0.8
+
+    trainer.save_model(str(tmp_path))
+    classifier = pipeline("audio-classification", str(tmp_path))
+    row = clips_of_many_lengths.splits["test"][3]
+    score = classifier({"array": read_audio(row["audio"], 16000), "sampling_rate": 16000})[0]["score"]
+    with torch.no_grad():
+        batch = trainer.eval_data_collator([row])
+        expected = trainer.model.eval()(batch["input_values"]).logits.softmax(dim=1).max()
+    assert batch["input_values"].shape[1] < 120
+    assert score == pytest.approx(float(expected), abs=1e-5)
+
+
+def test_clips_that_are_padded_alike_cannot_be_grouped_by_length(clips, encoder, tmp_path):
+    with pytest.raises(InputError, match="group_by_length needs --return_attention_mask true: .* padded to 32 frames"):
+        make(clips, encoder, tmp_path, train_sampling_strategy="group_by_length")
+
+
+def test_patchout_is_an_option(clips, encoder, tmp_path):
+    classifier = {"config_overrides": '{"time_patchout": 0.5, "patchout": 0.25}'}
+    trainer = make(clips, encoder, tmp_path, classifier=classifier, num_train_epochs=1)
+    lengths = []
+    trainer.model.base_model.layers[0].register_forward_pre_hook(
+        lambda module, inputs: lengths.append(inputs[0].shape[1])
+    )
+    trainer.train()
+    # Of 4 x 4 patches, and beside [CLS].
+    assert set(lengths) == {1 + 6}
+    trainer.evaluate()
+    assert lengths[-1] == 1 + 16
+    with pytest.raises(InputError, match="`patchout` must be at least 0 and below 1, got 2"):
+        make(clips, encoder, tmp_path, classifier={"config_overrides": '{"patchout": 2}'})

@@ -4,29 +4,51 @@
 
 import json
 import os
+import re
 import subprocess
+from collections.abc import Callable
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import huggingface_hub
+import peft
 import pytest
 import torch
 from golden import GOLDEN_DIR, TOLERANCE, load_case, relative_error
 from hub_server import card_errors
 from huggingface_hub.errors import HfHubHTTPError
 from safetensors.torch import load_file
-from transformers import AutoFeatureExtractor, AutoModel, AutoModelForAudioClassification, AutoModelForPreTraining
+from transformers import (
+    AutoFeatureExtractor,
+    AutoModel,
+    AutoModelForAudioClassification,
+    AutoModelForPreTraining,
+    pipeline,
+)
 
-from hf_audio_ssm import SsambaConfig, SsambaFeatureExtractor, SsambaForAudioClassification, SsambaForPreTraining
+from hf_audio_ssm import (
+    SsambaConfig,
+    SsambaFeatureExtractor,
+    SsambaForAudioClassification,
+    SsambaForPreTraining,
+    SsastConfig,
+    SsastForAudioClassification,
+)
+from hf_audio_ssm.adapters import adapter_config, load_adapted, push_adapted
+from hf_audio_ssm.conversion.checkpoint_conversion import ConversionError
 from hf_audio_ssm.conversion.ssamba import convert
 from hf_audio_ssm.data.decoding import read_audio
+from hf_audio_ssm.errors import InputError
 from hf_audio_ssm.models.patch_encoder.configuration_patch_encoder import CLASSIFIER_TYPES
 from hf_audio_ssm.remote_code import flat_code
 
 
 REPO = "org/ssamba"
 CODE = set(flat_code("ssamba"))
-WEIGHTS = r"resolve/.*/model\.safetensors$"
+CHUNK = 100
 
 
 def make_model(cls=SsambaForAudioClassification, **kwargs):
@@ -43,6 +65,184 @@ def assert_same_logits(loaded, model) -> None:
     torch.testing.assert_close(logits_of(loaded), logits_of(model), rtol=0, atol=1e-6)
 
 
+@dataclass
+class Kind:
+    """
+    Something that users push and load: how to make it (in variants 0 and 1), push it and load it, what it computes, and the
+    largest of its files.
+    """
+
+    make: Callable[[int], Any]
+    push: Callable[..., Any]
+    load: Callable[..., Any]
+    compute: Callable[[Any], torch.Tensor]
+    file: str
+
+    def check(self, loaded: Any, pushed: Any) -> None:
+        torch.testing.assert_close(self.compute(loaded), self.compute(pushed), rtol=0, atol=1e-6)
+
+
+def make_adapted(variant: int = 0) -> peft.PeftModel:
+    """Adapters, and a head for other labels, on the model `org/base` of the Hub."""
+    base = SsambaForAudioClassification.from_pretrained(
+        "org/base", num_labels=4 + variant, ignore_mismatched_sizes=True
+    )
+    model = peft.get_peft_model(base, adapter_config(base, "lora", r=2)).eval()
+    generator = torch.Generator().manual_seed(variant)
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            torch.nn.init.normal_(parameter, std=0.1, generator=generator)
+    return model
+
+
+def features_of(feature_extractor) -> torch.Tensor:
+    return feature_extractor(torch.linspace(-1, 1, 8000), sampling_rate=16000, return_tensors="pt")["input_values"]
+
+
+def push(pushed: Any, repo_id: str, **kwargs: Any) -> None:
+    pushed.push_to_hub(repo_id, **kwargs)
+
+
+KINDS = {
+    "model": Kind(
+        lambda variant: make_model(num_labels=3 + variant),
+        push,
+        AutoModelForAudioClassification.from_pretrained,
+        logits_of,
+        "model.safetensors",
+    ),
+    "feature extractor": Kind(
+        lambda variant: SsambaFeatureExtractor(max_length=64, mean=1.0 + variant),
+        push,
+        AutoFeatureExtractor.from_pretrained,
+        features_of,
+        "preprocessor_config.json",
+    ),
+    "adapters": Kind(make_adapted, push_adapted, load_adapted, logits_of, "adapter_model.safetensors"),
+    "probe": Kind(
+        lambda variant: make_model(num_labels=3 + variant, classifier_type="prototypical", num_prototypes=2),
+        push,
+        AutoModelForAudioClassification.from_pretrained,
+        logits_of,
+        "model.safetensors",
+    ),
+}
+
+
+@pytest.fixture(params=KINDS)
+def kind(request, hub) -> Kind:
+    if request.param == "adapters":
+        make_model().push_to_hub("org/base")
+    return KINDS[request.param]
+
+
+class TestEveryKind:
+    def test_push_and_load(self, hub, kind):
+        pushed = kind.make(0)
+        kind.push(pushed, REPO)
+        assert not hub.repos[REPO].private
+        kind.check(kind.load(REPO), pushed)
+        # Again, over what is there.
+        changed = kind.make(1)
+        kind.push(changed, REPO)
+        kind.check(kind.load(REPO), changed)
+        assert card_errors(hub.files(REPO)["README.md"].decode()) == []
+
+    def test_revision(self, hub, kind):
+        pushed, changed = kind.make(0), kind.make(1)
+        kind.push(pushed, REPO, revision="experiment")
+        assert kind.file not in hub.files(REPO)
+        with pytest.raises((OSError, ValueError), match=REPO):
+            kind.load(REPO)
+        kind.check(kind.load(REPO, revision="experiment"), pushed)
+        # A commit by its hash, too, after the branch has moved on.
+        commit = hub.repos[REPO].branches["experiment"]
+        kind.push(changed, REPO, revision="experiment")
+        kind.check(kind.load(REPO, revision=commit), pushed)
+        kind.check(kind.load(REPO, revision="experiment"), changed)
+
+    def test_private(self, hub, kind, monkeypatch):
+        pushed = kind.make(0)
+        kind.push(pushed, REPO, private=True)
+        assert hub.repos[REPO].private
+        monkeypatch.delenv("HF_TOKEN")
+        # A stranger; somebody else; a token that counts no more.
+        for token in (False, "hf_of_bob", "hf_revoked"):
+            with pytest.raises((OSError, ValueError), match=REPO):
+                kind.load(REPO, token=token)
+        kind.check(kind.load(REPO, token="hf_of_ada"), pushed)
+
+    @pytest.mark.parametrize("token", [None, "hf_revoked"])
+    def test_no_token_or_one_that_counts_no_more(self, hub, kind, monkeypatch, token):
+        pushed = kind.make(0)
+        monkeypatch.delenv("HF_TOKEN")
+        if token is not None:
+            monkeypatch.setenv("HF_TOKEN", token)
+        with pytest.raises((HfHubHTTPError, InputError), match="401"):
+            kind.push(pushed, REPO)
+        assert REPO not in hub.repos
+
+    def test_token_of_somebody_else(self, hub, kind, monkeypatch):
+        kind.push(kind.make(0), REPO)
+        before, changed = hub.files(REPO), kind.make(1)
+        monkeypatch.setenv("HF_TOKEN", "hf_of_bob")
+        with pytest.raises((HfHubHTTPError, InputError), match="403"):
+            kind.push(changed, REPO)
+        assert hub.files(REPO) == before
+
+    @pytest.mark.usefixtures("impatient")
+    @pytest.mark.parametrize(("method", "pattern"), [("PUT", "^/lfs/"), ("POST", "/commit/")])
+    def test_server_error_in_mid_upload(self, hub, kind, method, pattern):
+        if method == "PUT" and not kind.file.endswith(".safetensors"):
+            pytest.skip("is small, and travels with the commit")
+        kind.push(kind.make(0), REPO)
+        before, changed = hub.files(REPO), kind.make(1)
+        fault = hub.fail(method, pattern, status=500, times=100)
+        with pytest.raises((HfHubHTTPError, RuntimeError, InputError)) as caught:
+            kind.push(changed, REPO)
+        assert "500" in f"{caught.value} {caught.value.__cause__}"
+        assert fault.times < 100
+        assert hub.files(REPO) == before
+        # The same push succeeds as soon as the Hub is well.
+        hub.faults.clear()
+        kind.push(changed, REPO)
+        kind.check(kind.load(REPO), changed)
+
+    @pytest.mark.usefixtures("impatient")
+    def test_cut_download_is_taken_up_again(self, hub, kind):
+        pushed = kind.make(0)
+        kind.push(pushed, REPO)
+        beginning = len(hub.files(REPO)[kind.file]) // 2 // CHUNK * CHUNK
+        hub.fail("GET", f"{REPO}/resolve/.*/{kind.file}$", cut_after=beginning)
+        loaded = kind.load(REPO)
+        assert spans_of(hub, kind.file) == [None, f"bytes={beginning}-"]
+        kind.check(loaded, pushed)
+
+    @pytest.mark.usefixtures("impatient")
+    def test_half_a_file_is_never_loaded(self, hub, kind):
+        pushed = kind.make(0)
+        kind.push(pushed, REPO)
+        path = f"{REPO}/resolve/.*/{kind.file}$"
+        beginning = len(hub.files(REPO)[kind.file]) // 2 // CHUNK * CHUNK
+        hub.fail("GET", path, cut_after=beginning)
+        hub.fail("GET", path, status=503, times=100)
+        with pytest.raises((OSError, ValueError, httpx2.HTTPError)):
+            kind.load(REPO)
+        assert spans_of(hub, kind.file)[:2] == [None, f"bytes={beginning}-"]
+        folder = Path(huggingface_hub.constants.HF_HUB_CACHE) / f"models--{REPO.replace('/', '--')}"
+        assert not list(folder.rglob(kind.file))
+        hub.faults.clear()
+        with offline(), pytest.raises((OSError, ValueError)):
+            kind.load(REPO)
+        kind.check(kind.load(REPO), pushed)
+
+
+def spans_of(hub, file: str) -> list[str | None]:
+    """What parts of a file the client asked for, in order."""
+    pattern = f"/{REPO}/resolve/[^/]+/{file}"
+    return [span for method, path, span in hub.requests if method == "GET" and re.fullmatch(pattern, path)]
+
+
 class TestPushAndLoad:
     def test_model_and_feature_extractor(self, hub):
         model = make_model()
@@ -54,7 +254,6 @@ class TestPushAndLoad:
             "preprocessor_config.json",
             *CODE,
         }
-        assert not hub.repos[REPO].private
         assert_same_logits(AutoModelForAudioClassification.from_pretrained(REPO), model)
         assert AutoModel.from_pretrained(REPO).config.hidden_size == 16
         assert AutoFeatureExtractor.from_pretrained(REPO).max_length == 64
@@ -71,28 +270,16 @@ class TestPushAndLoad:
         model.push_to_hub(REPO)
         assert_same_logits(AutoModelForAudioClassification.from_pretrained(REPO), model)
 
-    def test_revision(self, hub):
-        model = make_model()
-        model.push_to_hub(REPO, revision="experiment")
-        assert "model.safetensors" not in hub.files(REPO)
-        with pytest.raises((OSError, ValueError), match=REPO):
-            AutoModelForAudioClassification.from_pretrained(REPO)
-        loaded = AutoModelForAudioClassification.from_pretrained(REPO, revision="experiment")
-        assert_same_logits(loaded, model)
-        # A commit by its hash, too, after the branch has moved on.
-        commit = hub.repos[REPO].branches["experiment"]
-        make_model(num_labels=5).push_to_hub(REPO, revision="experiment")
-        assert AutoModelForAudioClassification.from_pretrained(REPO, revision=commit).config.num_labels == 3
-        assert AutoModelForAudioClassification.from_pretrained(REPO, revision="experiment").config.num_labels == 5
-
-    def test_private(self, hub, monkeypatch):
-        make_model().push_to_hub(REPO, private=True)
-        assert hub.repos[REPO].private
-        monkeypatch.delenv("HF_TOKEN")
-        for token in (False, "hf_of_bob"):
-            with pytest.raises(OSError, match="private"):
-                AutoModelForAudioClassification.from_pretrained(REPO, token=token)
-        assert AutoModelForAudioClassification.from_pretrained(REPO, token="hf_of_ada").config.num_labels == 3
+    def test_ssast(self, hub):
+        torch.manual_seed(0)
+        sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "max_length": 64}
+        model = SsastForAudioClassification(SsastConfig(**sizes, num_labels=3)).eval()
+        model.push_to_hub("org/ssast")
+        SsambaFeatureExtractor(max_length=64).push_to_hub("org/ssast")
+        assert set(hub.files("org/ssast")) > {"config.json", "model.safetensors", *flat_code("ssast")}
+        assert_same_logits(AutoModelForAudioClassification.from_pretrained("org/ssast"), model)
+        answers = pipeline("audio-classification", model="org/ssast")(torch.randn(8000).numpy())
+        assert len(answers) == 3
 
     def test_saving_with_push_uploads_the_code(self, hub, tmp_path):
         """Also into a folder where the code lies already."""
@@ -101,77 +288,75 @@ class TestPushAndLoad:
                 str(tmp_path / "saved"), push_to_hub=True, repo_id="org/extractor"
             )
             make_model().save_pretrained(str(tmp_path / "saved"), push_to_hub=True, repo_id=REPO)
-            assert {"feature_extraction_ssamba.py", "saved_code.py"} < set(hub.files("org/extractor"))
+            assert {"feature_extraction_ssamba.py", "kaldi_filter_bank.py", "saved_code.py"} < set(
+                hub.files("org/extractor")
+            )
             assert set(hub.files(REPO)) > CODE
             hub.reset()
 
-    def test_adapter(self, hub):
-        peft = pytest.importorskip("peft")
-        make_model().push_to_hub(REPO)
-        base = SsambaForAudioClassification.from_pretrained(REPO)
-        config = peft.LoraConfig(r=2, target_modules=["in_proj", "out_proj"], modules_to_save=["classifier"])
-        model = peft.get_peft_model(base, config).eval()
-        generator = torch.Generator().manual_seed(1)
-        for name, parameter in model.named_parameters():
-            if "lora_B" in name or ("classifier" in name and parameter.requires_grad):
-                torch.nn.init.normal_(parameter, std=0.1, generator=generator)
+    def test_adapters_by_peft_alone(self, hub):
+        """For the labels of the base: PEFT keeps no others."""
+        make_model().push_to_hub("org/base")
+        base = SsambaForAudioClassification.from_pretrained("org/base")
+        model = peft.get_peft_model(base, adapter_config(base, "lora", r=2, init_lora_weights=False)).eval()
         model.push_to_hub("ada/adapter")
         files = hub.files("ada/adapter")
         assert {"adapter_config.json", "adapter_model.safetensors", "README.md"} <= set(files)
-        assert len(files["adapter_model.safetensors"]) < len(hub.files(REPO)["model.safetensors"])
         loaded = AutoModelForAudioClassification.from_pretrained("ada/adapter")
-        # The adapter says nothing of labels: they are the base model's.
-        assert not torch.allclose(logits_of(loaded), logits_of(SsambaForAudioClassification.from_pretrained(REPO)))
+        assert not torch.allclose(
+            logits_of(loaded), logits_of(SsambaForAudioClassification.from_pretrained("org/base"))
+        )
         assert_same_logits(loaded, model)
-        again = peft.PeftModel.from_pretrained(SsambaForAudioClassification.from_pretrained(REPO), "ada/adapter")
+        again = peft.PeftModel.from_pretrained(SsambaForAudioClassification.from_pretrained("org/base"), "ada/adapter")
         assert_same_logits(again, model)
+
+    def test_adapters_come_with_their_labels(self, hub):
+        make_model().push_to_hub("org/base")
+        model = make_adapted()
+        push_adapted(model, REPO)
+        files = hub.files(REPO)
+        assert len(files["adapter_model.safetensors"]) < len(hub.files("org/base")["model.safetensors"])
+        assert load_adapted(REPO).config.num_labels == 4
+        # A card that the repository has is worth more than PEFT's.
+        card = b"---\nlicense: mit\n---\n# Mine\n"
+        huggingface_hub.upload_file(repo_id=REPO, path_or_fileobj=card, path_in_repo="README.md")
+        push_adapted(model, REPO)
+        assert hub.files(REPO)["README.md"] == card
+
+    def test_adapters_of_a_folder_can_be_pushed(self, hub, tmp_path):
+        """The Hub refuses a card whose base model is a folder, as PEFT writes it."""
+        make_model().save_pretrained(tmp_path / "base")
+        base = SsambaForAudioClassification.from_pretrained(tmp_path / "base")
+        model = peft.get_peft_model(base, adapter_config(base, "lora", r=2)).eval()
+        push_adapted(model, REPO)
+        assert card_errors(hub.files(REPO)["README.md"].decode()) == []
+        assert_same_logits(load_adapted(REPO), model)
+
+    def test_adapters_never_go_to_a_public_repository_that_should_be_private(self, hub):
+        make_model().push_to_hub("org/base")
+        huggingface_hub.create_repo(REPO)
+        with pytest.raises(InputError, match="the model was not pushed to org/ssamba, which exists and is public"):
+            push_adapted(make_adapted(), REPO, private=True)
+        assert set(hub.files(REPO)) == {".gitattributes"}
 
 
 @pytest.fixture
 def impatient(monkeypatch):
     """The client does not wait before it tries again, and takes these small files for large ones."""
     monkeypatch.setattr("time.sleep", lambda seconds: None)
-    monkeypatch.setattr(huggingface_hub.constants, "DOWNLOAD_CHUNK_SIZE", 4_000)
+    monkeypatch.setattr(huggingface_hub.constants, "DOWNLOAD_CHUNK_SIZE", CHUNK)
+
+
+@contextmanager
+def offline():
+    """What is in the cache is all there is."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+        yield
 
 
 @pytest.mark.usefixtures("impatient")
 class TestFailures:
-    def test_no_token(self, hub, monkeypatch):
-        monkeypatch.delenv("HF_TOKEN")
-        with pytest.raises(HfHubHTTPError, match="401"):
-            make_model().push_to_hub(REPO)
-        assert not hub.repos
-
-    def test_unknown_token(self, hub, monkeypatch):
-        monkeypatch.setenv("HF_TOKEN", "hf_revoked")
-        with pytest.raises(HfHubHTTPError, match="401"):
-            make_model().push_to_hub(REPO)
-        assert not hub.repos
-
-    def test_token_of_somebody_else(self, hub, monkeypatch):
-        make_model().push_to_hub(REPO)
-        before = hub.files(REPO)
-        monkeypatch.setenv("HF_TOKEN", "hf_of_bob")
-        with pytest.raises(HfHubHTTPError, match="403"):
-            make_model(num_labels=5).push_to_hub(REPO)
-        assert hub.files(REPO) == before
-
-    @pytest.mark.parametrize(("method", "pattern"), [("PUT", "^/lfs/"), ("POST", "/commit/")])
-    def test_server_error_in_mid_upload(self, hub, method, pattern):
-        make_model().push_to_hub(REPO)
-        before = hub.files(REPO)
-        changed = make_model(num_labels=5)
-        fault = hub.fail(method, pattern, status=500, times=100)
-        with pytest.raises((HfHubHTTPError, RuntimeError)) as caught:
-            changed.push_to_hub(REPO)
-        assert "500" in f"{caught.value} {caught.value.__cause__}"
-        assert fault.times < 100
-        assert hub.files(REPO) == before
-        # The same push succeeds as soon as the Hub is well.
-        hub.faults.clear()
-        changed.push_to_hub(REPO)
-        assert_same_logits(AutoModelForAudioClassification.from_pretrained(REPO), changed)
-
     def test_passing_server_error_is_tried_again(self, hub):
         hub.fail("PUT", "^/lfs/", status=500)
         model = make_model()
@@ -179,34 +364,11 @@ class TestFailures:
         assert hub.count("PUT", "^/lfs/") == 2
         assert_same_logits(AutoModelForAudioClassification.from_pretrained(REPO), model)
 
-    def test_cut_download_is_taken_up_again(self, hub):
-        model = make_model()
-        model.push_to_hub(REPO)
-        hub.fail("GET", WEIGHTS, cut_after=20_000)
-        loaded = AutoModelForAudioClassification.from_pretrained(REPO)
-        spans = [span for method, path, span in hub.requests if method == "GET" and path.endswith("model.safetensors")]
-        assert spans == [None, "bytes=20000-"]
-        assert_same_logits(loaded, model)
-
-    def test_half_a_file_is_never_loaded(self, hub):
-        model = make_model()
-        model.push_to_hub(REPO)
-        hub.fail("GET", WEIGHTS, cut_after=20_000)
-        hub.fail("GET", WEIGHTS, status=503, times=100)
-        with pytest.raises((OSError, httpx2.HTTPError)):
-            AutoModelForAudioClassification.from_pretrained(REPO)
-        assert [span for *_, span in hub.requests[-2:]] == [None, "bytes=20000-"]
-        assert not list(Path(huggingface_hub.constants.HF_HUB_CACHE).rglob("model.safetensors"))
-        with pytest.raises(OSError, match="model.safetensors"):
-            AutoModelForAudioClassification.from_pretrained(REPO, local_files_only=True)
-        hub.faults.clear()
-        loaded = AutoModelForAudioClassification.from_pretrained(REPO)
-        assert_same_logits(loaded, model)
-
-    def test_conversion_says_why_nothing_was_pushed(self, hub, tmp_path):
+    @pytest.mark.parametrize(("method", "pattern"), [("PUT", "^/lfs/"), ("POST", "/commit/")])
+    def test_conversion_says_why_nothing_was_pushed(self, hub, tmp_path, method, pattern):
         checkpoint = load_case("finetune_same_grid")[1]
-        hub.fail("POST", "/commit/", status=500, times=100)
-        with pytest.raises(ValueError, match="is complete, but could not be pushed to org/golden: .*500"):
+        hub.fail(method, pattern, status=500, times=100)
+        with pytest.raises(ConversionError, match="is complete, but could not be pushed to org/golden: .*500"):
             convert(checkpoint, tmp_path / "converted", push_to_hub="org/golden")
         assert set(hub.files("org/golden")) == {".gitattributes"}
         assert AutoModelForAudioClassification.from_pretrained(tmp_path / "converted").config.num_labels == 5
@@ -221,11 +383,16 @@ class TestFailures:
         ({"tags": ["audio", 3]}, "tags"),
         ({"base_model": "/home/me/model"}, "base_model"),
         ({"model-index": [{"name": "x", "results": [{"task": {"type": "t"}, "metrics": []}]}]}, "dataset.name"),
+        (
+            {"model-index": [{"name": "x", "results": [{"metrics": [{"type": "t", "value": 1e999}]}]}]},
+            "must not be inf",
+        ),
+        ({"co2_eq_emissions": {"emissions": "much"}}, "co2_eq_emissions"),
     ],
 )
 def test_hub_refuses_cards(hub, metadata, error):
     """The stand-in's rules, on which the tests of cards rely."""
-    card = f"---\n{json.dumps(metadata)}\n---\n# Card\n"
+    card = f"---\n{json.dumps(metadata).replace('Infinity', '.inf')}\n---\n# Card\n"
     assert any(error in found for found in card_errors(card))
     huggingface_hub.create_repo(REPO)
     with pytest.raises(ValueError, match=f"(?s)Invalid metadata.*{error}"):
@@ -261,7 +428,6 @@ with torch.no_grad():
 
 def test_round_trip_without_the_package(hub, tmp_path, fresh_environment):
     """A published checkpoint, converted, pushed, loaded by its name where the package is missing, classifies a file."""
-    peft = pytest.importorskip("peft")
     name, repo, adapter = "finetune_stride10_longer", "org/golden", "org/golden-adapter"
     case, checkpoint, inputs, expected = load_case(name)
     folder = convert(checkpoint, tmp_path / "converted", max_length=case["input_tdim"], push_to_hub=repo, private=True)

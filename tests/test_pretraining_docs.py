@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every snippet of docs/pretraining.md runs, shortened where it would take long; those for GPUs are read as accelerate does."""
 
+import json
 import re
 import shlex
 from pathlib import Path
@@ -11,6 +12,8 @@ import run_pretrain
 from accelerate.commands.launch import launch_command_parser
 from snippets import read_snippets, run_snippet
 from tones import write_tone
+
+from hf_audio_ssm.pretraining.arguments import PretrainingModelArguments
 
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -56,9 +59,7 @@ def test_frames_as_patches():
     words = shlex.split(SNIPPETS["frames"][1].replace("\\\n", " "))
     data, model, training = run_pretrain.parse_arguments([str(ROOT / words[2]), *words[3:]])
     made, feature_extractor = run_pretrain.make_model(
-        run_pretrain.ModelArguments(
-            config_overrides=run_pretrain.json.dumps({**model.overrides, "num_hidden_layers": 2})
-        )
+        PretrainingModelArguments(config_overrides=json.dumps({**model.overrides, "num_hidden_layers": 2}))
     )
     assert made.config.patch_grid(feature_extractor.max_length) == (1, 512)
 

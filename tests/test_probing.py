@@ -7,6 +7,7 @@ import time
 import datasets
 import numpy as np
 import pytest
+import soundfile
 import torch
 from labelled_tones import save_encoder, write_tones
 from transformers import AutoFeatureExtractor, pipeline
@@ -16,8 +17,9 @@ from hf_audio_ssm.augmentation import Augmentation, UniformNoise
 from hf_audio_ssm.classifiers import ClassifierArguments
 from hf_audio_ssm.comparison import METHODS, Comparison, ComparisonArguments
 from hf_audio_ssm.data.decoding import read_audio
-from hf_audio_ssm.data.labelled import LabelledDataArguments, label_clips
+from hf_audio_ssm.data.labelled import LabelledClips, LabelledDataArguments, label_clips
 from hf_audio_ssm.data.labelled_collator import LabelledClipCollator
+from hf_audio_ssm.data.sources import make_dataset
 from hf_audio_ssm.errors import InputError
 from hf_audio_ssm.fine_tuning import FineTuningArguments, FineTuningTrainer
 from hf_audio_ssm.models.patch_encoder.configuration_patch_encoder import CLASSIFIER_TYPES
@@ -84,6 +86,25 @@ def test_features_of_padded_clips(clips, encoder):
         torch.testing.assert_close(model(**features.select(range(12))[:]).logits, model.eval()(**batch).logits)
 
 
+def test_features_of_batches_with_and_without_padding(encoder, tmp_path):
+    """Each clip keeps its own mask."""
+    rng, paths = np.random.default_rng(0), []
+    # In batches of two, the first has no padding.
+    for index, seconds in enumerate((0.345, 0.345, 0.2, 0.3)):
+        paths.append((tmp_path / f"{index}.wav", ("even", "odd")[index % 2]))
+        soundfile.write(paths[-1][0], rng.normal(0, 0.1, int(seconds * 16000)), 16000)
+    rows = make_dataset(paths, ["even", "odd"])
+    clips = LabelledClips({"test": rows}, ["even", "odd"], False)
+    feature_extractor, model = ClassifierArguments(
+        encoder, classifier_type="attentive", return_attention_mask=True
+    ).load(clips)
+    collator = LabelledClipCollator(feature_extractor, 2, multi_hot=False)
+    features = extract_features(model, rows, collator, ["last_hidden_state"], batch_size=2)["last_hidden_state"]
+    outputs = model.eval().base_model(**{key: value for key, value in collator(list(rows)).items() if key != "labels"})
+    assert torch.equal(features.patch_attention_mask, outputs.patch_attention_mask)
+    torch.testing.assert_close(features.features, outputs.last_hidden_state)
+
+
 def test_cache(clips, encoder, counted, tmp_path):
     feature_extractor, model = ClassifierArguments(encoder).load(clips)
     collator = LabelledClipCollator(feature_extractor, 4, multi_hot=False)
@@ -135,7 +156,7 @@ def comparison(clips, encoder, tmp_path_factory):
 
 @pytest.mark.parametrize("method", CLASSIFIER_TYPES)
 def test_probes_overfit_and_work_in_the_pipeline(comparison, clips, method, tmp_path):
-    accuracy, model = comparison.run(method, seed=0, split="train")
+    accuracy, model, _ = comparison.run(method, seed=0, split="train")
     assert accuracy["accuracy"] == 1.0
     reference = comparison.classifier.load_model(clips)
     for name, parameter in model.base_model.named_parameters():
@@ -155,13 +176,30 @@ def test_probes_overfit_and_work_in_the_pipeline(comparison, clips, method, tmp_
         assert [scores[name] for name in clips.names] == pytest.approx(expected.tolist(), abs=1e-6)
 
 
+@pytest.mark.parametrize("model_type", ["ssamba", "ssast"])
+def test_probes_of_frames(clips, tmp_path, model_type):
+    """Of either encoder on patches as tall as the spectrogram; the frozen encoder stays as it was."""
+    frames = {"patch_size": [128, 2], "frequency_stride": 128, "time_stride": 2}
+    checkpoint = str(save_encoder(tmp_path / "encoder", model_type, **frames))
+    arguments = ComparisonArguments(str(tmp_path), methods=["knn", *CLASSIFIER_TYPES], epochs=60, batch_size=10)
+    comparison = Comparison(ClassifierArguments(checkpoint), clips, arguments)
+    assert comparison.base_model.config.patch_grid() == (1, 16)
+    weights = comparison.base_model.base_model.state_dict()
+    for method in arguments.methods:
+        metrics, model, _ = comparison.run(method, seed=0)
+        # Chance is a quarter.
+        assert metrics["accuracy"] > 0.25, method
+        if model is not None:
+            assert all(torch.equal(value, weights[name]) for name, value in model.base_model.state_dict().items())
+
+
 @pytest.mark.parametrize("method", ["knn", "lora", "full"])
 def test_other_methods(comparison, method):
     comparison.arguments.encoder_epochs = 2
-    metrics, model = comparison.run(method, seed=0, indices=[0, 1, 5, 6, 10, 11, 15, 16])
+    metrics, model, _ = comparison.run(method, seed=0, indices=[0, 1, 5, 6, 10, 11, 15, 16])
     assert list(metrics) == ["accuracy", "macro_f1"]
     assert (model is None) == (method == "knn")
-    again, _ = comparison.run(method, seed=0, indices=[0, 1, 5, 6, 10, 11, 15, 16])
+    again, *_ = comparison.run(method, seed=0, indices=[0, 1, 5, 6, 10, 11, 15, 16])
     assert again == metrics
 
 
@@ -174,7 +212,7 @@ def test_several_labels(encoder, tmp_path, clips):
     arguments = ComparisonArguments(str(tmp_path), methods=["knn", "prototypical"], epochs=3)
     comparison = Comparison(ClassifierArguments(encoder), several, arguments)
     for method in arguments.methods:
-        metrics, _ = comparison.run(method, seed=0)
+        metrics, *_ = comparison.run(method, seed=0)
         assert list(metrics) == ["mAP", "cmAP", "macro_auroc", "d_prime", "top1_accuracy"]
         assert metrics["top1_accuracy"] > 0.5
 

@@ -1,57 +1,79 @@
 # Copyright 2026 The hf-audio-ssm authors.
 # SPDX-License-Identifier: Apache-2.0
 """
-A demo in the browser: record or upload a sound, and see its spectrogram, its labels and, where the model has prototypes,
-which patches speak for the likeliest label.
+A demo in the browser: record or upload a sound, and see its labels, its spectrogram and, where the model has prototypes,
+which patches speak for a label.
 
-    python examples/space/app.py --model outputs/quickstart
+    python examples/space/app.py --model outputs/probing/prototypical
 
-On a Space of the Hub, the variable MODEL names the checkpoint. Needs gradio; nothing is asked of other servers.
+On a Space of the Hub, the variable MODEL names the checkpoint. Nothing is asked of other servers.
 """
 
 import argparse
 import os
+import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import gradio as gr
 import numpy as np
 import torch
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from transformers import AutoFeatureExtractor, AutoModelForAudioClassification
 
+from hf_audio_ssm.commands.classify import load_classifier
 from hf_audio_ssm.data.decoding import read_audio
-from hf_audio_ssm.data.folders import list_audio
-from hf_audio_ssm.errors import ClipError
+from hf_audio_ssm.errors import ClipError, InputError
+from hf_audio_ssm.plots import FRAMES_PER_SECOND, draw_similarity, draw_spectrogram
 
 
-CLIPS = Path(__file__).resolve().parents[1] / "spoken_words" / "test" / "yes"
+TEST_CLIPS = Path(__file__).resolve().parents[1] / "spoken_words" / "test"
+EXAMPLES = ("yes/en-us-f5.flac", "no/en-gb-m2.flac", "left/en-us-f5.flac", "stop/en-gb-m2.flac")
 # Of local fonts: the usual themes load theirs from the web.
 THEME = gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
+CSS = ".gradio-container {max-width: 1100px !important; margin: auto}"
+TITLE = "# What do you hear?\nRecord a sound or upload a file: the model says what it takes it for."
+HINT = " Click a label to see which patches of the spectrogram speak for it."
+FREQUENCIES = (100, 300, 1000, 2000, 4000, 8000, 16000)
 
 
-def draw_spectrogram(spectrogram: np.ndarray, similarity: np.ndarray | None = None, label: str = "") -> Figure:
+@dataclass
+class Hearing:
     """
-    Draws a spectrogram and, over it, how similar each patch is to a label's prototypes.
+    What a model makes of a sound.
 
     Args:
-        spectrogram (`np.ndarray` of shape `(frames, mel bins)`): As the model sees it.
-        similarity (`np.ndarray` of shape `(rows, columns)`, *optional*): By frequency and time.
-        label (`str`, *optional*): The label.
+        input_values (`np.ndarray` of shape `(frames, mel bins)`): What it is given, padded.
+        start (`float`): When that begins, in seconds of the file.
+        end (`float`): When its last frame ends, without the padding, in seconds of the file.
+        seconds (`float`): The length of the file.
+        scores (`dict[str, float]`): Of each label.
+        similarity_maps (`np.ndarray` of shape `(labels, rows, columns)`, *optional*):
+            How similar each patch is to the closest prototype of each label; only of models that have prototypes.
     """
-    figure = Figure(figsize=(8, 3), layout="constrained")
-    axes = figure.subplots()
-    extent = (0, len(spectrogram) / 100, 0, spectrogram.shape[1])
-    grey = "magma" if similarity is None else "gray"
-    axes.imshow(spectrogram.T, origin="lower", aspect="auto", extent=extent, cmap=grey)
-    if similarity is not None:
-        # Transparent where nothing is similar.
-        share = similarity / max(similarity.max(), 1e-6)
-        image = axes.imshow(
-            similarity, origin="lower", aspect="auto", extent=extent, cmap="viridis", alpha=0.7 * share
-        )
-        figure.colorbar(image, ax=axes, label=f"similarity to {label!r}")
-    axes.set(xlabel="time (s)", ylabel="mel bin")
-    return figure
+
+    input_values: np.ndarray
+    start: float
+    end: float
+    seconds: float
+    scores: dict[str, float]
+    similarity_maps: np.ndarray | None
+
+
+def loudest_part(samples: np.ndarray, length: int) -> int:
+    """Where the `length` samples with the most energy begin: what is said after pressing "record" comes late."""
+    if len(samples) <= length:
+        return 0
+    energy = np.concatenate([[0.0], np.cumsum(np.square(samples, dtype=np.float64))])
+    parts = energy[length:] - energy[:-length]
+    # Of those that hold it all, the middle one.
+    loudest = np.flatnonzero(parts >= (1 - 1e-6) * parts.max())
+    return int(loudest[len(loudest) // 2])
+
+
+def mel(hertz: float) -> float:
+    """Kaldi's mel scale."""
+    return 1127 * np.log1p(hertz / 700)
 
 
 class Listener:
@@ -60,55 +82,138 @@ class Listener:
 
     Args:
         model (`str`): A folder or a Hub repository.
+
+    Raises:
+        [`InputError`]: If it cannot be loaded, or has no trained classifier.
     """
 
     def __init__(self, model: str):
-        self.model = AutoModelForAudioClassification.from_pretrained(model).eval()
-        self.feature_extractor = AutoFeatureExtractor.from_pretrained(model)
-        self.has_prototypes = self.model.config.classifier_type == "prototypical"
+        self.model, self.feature_extractor = load_classifier(model, revision=None)
+        self.config = self.model.config
+        self.has_prototypes = self.config.classifier_type == "prototypical"
 
     @torch.no_grad()
-    def listen(self, path: str | None) -> tuple[Figure | None, dict[str, float] | None, Figure | None]:
-        """The spectrogram, the labels' scores, and the similarity map (of models with prototypes) of an audio file."""
-        if path is None:
-            return None, None, None
-        rate, config = self.feature_extractor.sampling_rate, self.model.config
-        try:
-            samples = read_audio(path, rate)
-        except ClipError as error:
-            raise gr.Error(error.reason) from error
-        inputs = self.feature_extractor(samples, sampling_rate=rate, return_tensors="pt")
+    def hear(self, path: str) -> Hearing:
+        """
+        Classifies a file; of a long one, as much as the model was trained on, where it is loudest.
+
+        Raises:
+            [`ClipError`]: If the file cannot be used.
+        """
+        rate = self.feature_extractor.sampling_rate
+        samples = read_audio(path, rate)
+        longest = int((self.feature_extractor.max_length / FRAMES_PER_SECOND + 0.015) * rate)
+        start = loudest_part(samples, longest)
+        part = samples[start : start + longest]
+        inputs = self.feature_extractor(part, sampling_rate=rate, return_tensors="pt", return_attention_mask=True)
+        # As the pipeline has it, the model reads padding like silence.
+        frames = int(inputs.pop("attention_mask").sum())
         outputs = self.model(**inputs)
-        is_multi_label = config.problem_type == "multi_label_classification"
+        is_multi_label = self.config.problem_type == "multi_label_classification"
         scores = outputs.logits[0].sigmoid() if is_multi_label else outputs.logits[0].softmax(dim=-1)
-        spectrogram = inputs["input_values"][0].numpy()
-        map_figure = None
-        if self.has_prototypes:
-            best = int(scores.argmax())
-            similarity = outputs.similarity_maps[0, best].amax(dim=0).numpy()
-            map_figure = draw_spectrogram(spectrogram, similarity, config.id2label[best])
-        labels = {config.id2label[index]: float(score) for index, score in enumerate(scores)}
-        return draw_spectrogram(spectrogram), labels, map_figure
+        return Hearing(
+            inputs["input_values"][0].numpy(),
+            start / rate,
+            start / rate + frames / FRAMES_PER_SECOND,
+            len(samples) / rate,
+            {self.config.id2label[index]: score for index, score in enumerate(scores.tolist())},
+            outputs.similarity_maps[0].amax(dim=1).numpy() if self.has_prototypes else None,
+        )
+
+    def _axes(self, figure: Figure, hearing: Hearing, cmap: str) -> Axes:
+        axes = figure.subplots()
+        draw_spectrogram(axes, hearing.input_values, start=hearing.start, cmap=cmap)
+        # Padding is left out.
+        axes.set_xlim(hearing.start, hearing.end)
+        lowest, highest = 20, self.feature_extractor.sampling_rate / 2
+        shown = [hertz for hertz in FREQUENCIES if hertz <= highest]
+        bins = [(mel(hertz) - mel(lowest)) / (mel(highest) - mel(lowest)) for hertz in shown]
+        axes.set_yticks(np.array(bins) * hearing.input_values.shape[1], [f"{hertz / 1000:g}" for hertz in shown])
+        axes.set_ylabel("frequency (kHz)")
+        return axes
+
+    def draw_input(self, hearing: Hearing) -> Figure:
+        """The spectrogram."""
+        figure = Figure(figsize=(7, 3), layout="constrained")
+        self._axes(figure, hearing, "magma").set_title("Spectrogram")
+        return figure
+
+    def draw_similarity(self, hearing: Hearing, label: str) -> Figure:
+        """The spectrogram, and over it which patches are similar to a label's prototypes."""
+        figure = Figure(figsize=(7, 3), layout="constrained")
+        axes = self._axes(figure, hearing, "gray")
+        similarity_map = hearing.similarity_maps[self.config.label2id[label]]
+        image = draw_similarity(axes, similarity_map, self.config, hearing.start)
+        # Unless a patch of it scores.
+        _, columns = similarity_map.shape
+        last = similarity_map.argmax() % columns * self.config.time_stride + self.config.patch_shape[1]
+        axes.set_xlim(hearing.start, max(hearing.end, hearing.start + last / FRAMES_PER_SECOND))
+        figure.colorbar(image, ax=axes, label="similarity")
+        axes.set_title(f"Similarity to the prototypes of “{label}”, {similarity_map.max():.2f} at best")
+        return figure
+
+
+def describe(hearing: Hearing) -> str:
+    """What was listened to."""
+    heard = len(hearing.input_values) / FRAMES_PER_SECOND
+    # A frame is 15 ms longer than the step between two.
+    if hearing.seconds <= heard + 0.015:
+        return f"The sound is {hearing.seconds:.2f} s long."
+    return (
+        f"Of {hearing.seconds:.1f} s, the loudest {heard:g} s are heard: {hearing.start:.2f} to {hearing.end:.2f} s."
+    )
 
 
 def make_demo(model: str) -> gr.Blocks:
-    """The page; it begins with an example."""
+    """
+    The page; in a clone it begins with an example.
+
+    Raises:
+        [`InputError`]: If the model cannot be used.
+    """
     listener = Listener(model)
-    examples = [str(path) for path in list_audio(CLIPS)[:5]] if CLIPS.is_dir() else []
-    with gr.Blocks(title="Audio state-space models") as demo:
-        gr.Markdown("# What do you hear?\nRecord a sound or upload a file; the model tells what it takes it for.")
+    examples = [str(TEST_CLIPS / name) for name in EXAMPLES if (TEST_CLIPS / name).is_file()]
+
+    def hear(path: str) -> Hearing:
+        try:
+            return listener.hear(path)
+        except ClipError as error:
+            raise gr.Error(f"This sound cannot be used: {error.reason}", print_exception=False) from error
+
+    def listen(path: str | None) -> tuple[dict[str, float] | None, str, Figure | None, Figure | None]:
+        if path is None:
+            return None, "", None, None
+        hearing = hear(path)
+        best = max(hearing.scores, key=hearing.scores.get)
+        similarity = listener.draw_similarity(hearing, best) if listener.has_prototypes else None
+        hint = HINT if listener.has_prototypes else ""
+        return hearing.scores, describe(hearing) + hint, listener.draw_input(hearing), similarity
+
+    def look_for(path: str | None, selected: gr.SelectData) -> Figure | None:
+        return None if path is None else listener.draw_similarity(hear(path), selected.value)
+
+    with gr.Blocks(title="Audio state-space models", analytics_enabled=False) as demo:
+        gr.Markdown(TITLE)
         with gr.Row():
-            with gr.Column():
-                audio = gr.Audio(sources=["microphone", "upload"], type="filepath", label="Sound")
-                labels = gr.Label(num_top_classes=5, label="Labels")
-            with gr.Column():
-                spectrogram = gr.Plot(label="Spectrogram")
-                similarity = gr.Plot(label="Where the prototypes are", visible=listener.has_prototypes)
+            with gr.Column(scale=2):
+                # Without a button that would send the sound to another server.
+                audio = gr.Audio(
+                    sources=["upload", "microphone"], type="filepath", label="Sound", buttons=["download"]
+                )
+                if examples:
+                    names = [Path(path).parent.name for path in examples]
+                    gr.Examples(examples, inputs=audio, label="Spoken words", example_labels=names)
+                labels = gr.Label(num_top_classes=5, label="Labels", show_heading=True)
+                note = gr.Markdown()
+            with gr.Column(scale=3):
+                spectrogram = gr.Plot(label="Spectrogram", show_label=False)
+                similarity = gr.Plot(label="Similarity", show_label=False, visible=listener.has_prototypes)
+        outputs = [labels, note, spectrogram, similarity]
+        audio.change(listen, inputs=audio, outputs=outputs, api_name="listen")
+        if listener.has_prototypes:
+            labels.select(look_for, inputs=audio, outputs=similarity, api_name="look_for")
         if examples:
-            gr.Examples(examples, inputs=audio)
-        audio.change(listener.listen, inputs=audio, outputs=[spectrogram, labels, similarity])
-        if examples:
-            demo.load(lambda: examples[0], outputs=audio)
+            demo.load(lambda: examples[0], outputs=audio, api_visibility="private")
     return demo
 
 
@@ -116,11 +221,17 @@ def main() -> None:
     """Serves the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        "--model", default=os.environ.get("MODEL", "outputs/quickstart"), help="a folder or a Hub repository"
+        "--model",
+        default=os.environ.get("MODEL", "outputs/quickstart"),
+        help="a folder or a Hub repository (default: %(default)s)",
     )
     parser.add_argument("--port", type=int, default=7860, help="of the local server (default: %(default)s)")
     arguments = parser.parse_args()
-    make_demo(arguments.model).launch(server_port=arguments.port, theme=THEME)
+    try:
+        demo = make_demo(arguments.model)
+    except InputError as error:
+        sys.exit(f"error: {error}")
+    demo.launch(server_port=arguments.port, theme=THEME, css=CSS)
 
 
 if __name__ == "__main__":

@@ -4,13 +4,17 @@
 
 import json
 import os
+import tempfile
 from pathlib import Path
 
 import peft
+from huggingface_hub import ModelCard
 from peft.utils import ModulesToSaveWrapper
 from transformers import AutoConfig, AutoModelForAudioClassification, PreTrainedModel
 from transformers.utils import cached_file
 
+from .hub_names import model_on_hub
+from .hub_push import push_folder
 from .models import LORA_TARGET_MODULES
 from .text_files import write_text
 
@@ -65,29 +69,81 @@ def save_adapted(model: peft.PeftModel, save_directory: str | os.PathLike) -> No
         save_directory (`str`): The folder.
     """
     model.save_pretrained(save_directory)
+    save_classifier_config(model, save_directory)
+    card_file = Path(save_directory) / "README.md"
+    card = ModelCard.load(card_file, ignore_metadata_errors=True)
+    # PEFT names the base model there even if it is a folder, which the Hub refuses.
+    if card.data.base_model and not model_on_hub(card.data.base_model):
+        card.data.base_model = None
+        write_text(card_file, str(card))
+
+
+def save_classifier_config(model: peft.PeftModel, save_directory: str | os.PathLike) -> None:
+    """Saves the part of [`save_adapted`] that PEFT does not keep."""
     # Not as config.json: transformers would look for the base's weights beside it.
     write_text(Path(save_directory) / CLASSIFIER_CONFIG, model.get_base_model().config.to_json_string())
 
 
-def load_adapted(name_or_path: str | os.PathLike, is_trainable: bool = False) -> peft.PeftModel:
+def push_adapted(
+    model: peft.PeftModel,
+    repo_id: str,
+    private: bool | None = None,
+    revision: str | None = None,
+    token: str | bool | None = None,
+) -> str:
     """
-    Loads what [`save_adapted`] saved, and the base model by the name that was saved with it.
+    Uploads what [`save_adapted`] saves to a model repository on the Hub, whose card stays as it is, if it has one.
+
+    Args:
+        model (`peft.PeftModel`): The adapted classifier.
+        repo_id (`str`): The repository, created if there is none.
+        private (`bool`, *optional*): Whether it is to be private; by default, what its owner's are.
+        revision (`str`, *optional*): The branch, created if there is none; by default, `main`.
+        token (`str`, *optional*): Of the Hub; by default, the stored one.
+
+    Returns:
+        `str`: The repository's address.
+
+    Raises:
+        [`InputError`]: If the Hub refuses, fails or cannot be reached, or if the repository exists and is public where it
+            should be private.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        save_adapted(model, folder)
+        return push_folder(folder, repo_id, "Upload adapters", "the model", private, revision, token, keep_card=True)
+
+
+def load_adapted(
+    name_or_path: str | os.PathLike,
+    is_trainable: bool = False,
+    revision: str | None = None,
+    token: str | bool | None = None,
+) -> peft.PeftModel:
+    """
+    Loads what [`save_adapted`] or [`push_adapted`] saved, and the base model by the name that was saved with it.
 
     Args:
         name_or_path (`str`): A folder or a Hub name.
         is_trainable (`bool`, *optional*, defaults to `False`): Whether training goes on.
+        revision (`str`, *optional*): Branch, tag or commit of the adapters.
+        token (`str`, *optional*): Of the Hub; by default, the stored one.
 
     Raises:
         `OSError`: If the adapters, their configuration or the base model cannot be found.
     """
-    adapter_config = peft.PeftConfig.from_pretrained(name_or_path)
-    config_file = cached_file(name_or_path, CLASSIFIER_CONFIG)
+    hub = {"revision": revision, "token": token}
+    adapter_config = peft.PeftConfig.from_pretrained(name_or_path, **hub)
+    config_file = cached_file(name_or_path, CLASSIFIER_CONFIG, **hub)
     fields = json.loads(Path(config_file).read_text(encoding="utf-8"))
     config = AutoConfig.for_model(**fields)
     base = AutoModelForAudioClassification.from_pretrained(
-        adapter_config.base_model_name_or_path, config=config, ignore_mismatched_sizes=True
+        adapter_config.base_model_name_or_path,
+        config=config,
+        ignore_mismatched_sizes=True,
+        revision=adapter_config.revision or "main",
+        token=token,
     )
-    return peft.PeftModel.from_pretrained(base, name_or_path, is_trainable=is_trainable)
+    return peft.PeftModel.from_pretrained(base, name_or_path, is_trainable=is_trainable, **hub)
 
 
 def merge_adapted(model: peft.PeftModel) -> PreTrainedModel:

@@ -21,6 +21,7 @@ from .data.streaming import AudioStream
 from .errors import ClipError
 from .events import decode_events
 from .models.patch_encoder.audio_frame_classification import SECONDS_PER_FRAME
+from .models.patch_encoder.configuration_patch_encoder import PatchEncoderConfig
 
 
 # Peak memory of an encoder without gradients, in floats a token and hidden dimension, and in floats a value of the
@@ -33,7 +34,7 @@ PICTURE_COLUMNS = 2048
 class _PooledSpectrogram:
     """A spectrogram of at most twice `PICTURE_COLUMNS` columns: the more frames there are, the more a column averages."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.columns: list[np.ndarray] = []
         self.frames_per_column = 1
         self.rest = None
@@ -118,15 +119,25 @@ class Annotation:
         top.imshow(
             self.spectrogram, origin="lower", aspect="auto", extent=extent, cmap="magma", interpolation="nearest"
         )
-        top.set(ylabel="mel bin", title=self.name)
-        rows = [self.labels.index(label) for label in self.events["label"]]
-        lengths = self.events["offset"] - self.events["onset"]
-        bottom.barh(rows, lengths, left=self.events["onset"], height=0.8, color="tab:blue", linewidth=0)
-        for onset, offset, kind, _ in self.notes.itertuples(index=False):
-            bottom.axvspan(onset, max(offset, onset + self.seconds / 1000), color="tab:red", alpha=0.25, linewidth=0)
-            bottom.annotate(kind, (onset, len(self.labels) - 0.5), fontsize=7, color="tab:red", va="top")
+        top.set(ylabel="mel bin")
+        # Names may hold dollars, which are no formulas, and bytes that are no UTF-8.
+        top.set_title(self.name.encode(errors="replace").decode(), parse_math=False)
+        # A collection for each label: thousands of single bars would take longer than annotating.
+        for row, label in enumerate(self.labels):
+            events = self.events[self.events["label"] == label]
+            bars = list(zip(events["onset"], events["offset"] - events["onset"], strict=True))
+            bottom.broken_barh(bars, (row - 0.4, 0.8), color="tab:blue", linewidth=0)
+        widths = (self.notes["offset"] - self.notes["onset"]).clip(lower=self.seconds / 1000)
+        bars = list(zip(self.notes["onset"], widths, strict=True))
+        bottom.broken_barh(bars, (-0.5, len(self.labels)), color="tab:red", alpha=0.25, linewidth=0)
+        named_until = -math.inf
+        for onset, kind in zip(self.notes["onset"], self.notes["kind"], strict=True):
+            # Where there is room.
+            if onset >= named_until:
+                bottom.annotate(kind, (onset, len(self.labels) - 0.5), fontsize=7, color="tab:red", va="top")
+                named_until = onset + self.seconds / 20
         bottom.set(xlabel="time (s)", xlim=(0, self.seconds), ylim=(-0.5, len(self.labels) - 0.5))
-        bottom.set_yticks(range(len(self.labels)), self.labels)
+        bottom.set_yticks(range(len(self.labels)), self.labels, parse_math=False)
         with _replacing(path) as partial:
             figure.savefig(partial, format="png", dpi=120)
 
@@ -164,7 +175,7 @@ class _replacing:
     def __enter__(self) -> Path:
         return self.partial
 
-    def __exit__(self, error, *_) -> None:
+    def __exit__(self, error: type[BaseException] | None, *_) -> None:
         if error is None:
             os.replace(self.partial, self.path)
         else:
@@ -173,10 +184,11 @@ class _replacing:
 
 def _write(path: str | os.PathLike, text: str) -> None:
     with _replacing(path) as partial:
-        partial.write_text(text, encoding="utf-8")
+        # Of names that are no UTF-8, what is none is replaced.
+        partial.write_text(text, encoding="utf-8", errors="replace")
 
 
-def _count_window_frames(config, max_memory: float) -> int:
+def _count_window_frames(config: PatchEncoderConfig, max_memory: float) -> int:
     """Frames that one pass of the encoder can take within so many bytes."""
     tokens_per_frame = config.patch_grid()[0] / config.time_stride
     values = config.num_mel_bins * VALUE_FLOATS + tokens_per_frame * config.hidden_size * TOKEN_FLOATS
@@ -263,6 +275,14 @@ def annotate(
             raise ValueError(f"`{name}` must be a positive number, got {value!r}.")
     if not 0 <= overlap_seconds < math.inf:
         raise ValueError(f"`overlap_seconds` must be zero or a positive number, got {overlap_seconds!r}.")
+    if output_dir is not None:
+        existing = next(
+            folder for folder in (Path(output_dir), *Path(output_dir).absolute().parents) if folder.exists()
+        )
+        if not existing.is_dir() or not os.access(existing, os.W_OK):
+            raise ValueError(
+                f"`output_dir` must be a folder to write to, got {str(output_dir)!r}, but cannot write there."
+            )
     config = model.config
     step, patch = config.frames_per_label, config.patch_shape[1]
     labels = [config.id2label[index] for index in range(config.num_labels)]
@@ -324,8 +344,13 @@ def annotate(
         )
     if interrupted is not None:
         stream.note(seconds, seconds, "interrupted", "what comes after was not annotated")
-        if output_dir is None or not len(scores):
-            raise interrupted
+        if not len(scores):
+            raise KeyboardInterrupt("Interrupted before anything was annotated; nothing was written.") from interrupted
+        if output_dir is None:
+            message = (
+                f"Interrupted: the first {seconds:.1f} s were annotated; without `output_dir`, nothing was written."
+            )
+            raise KeyboardInterrupt(message) from interrupted
     events = decode_events(scores, **decoding)
     events["offset"] = events["offset"].clip(upper=seconds)
     annotation = Annotation(

@@ -53,7 +53,10 @@ class EachWaveform:
     def __init__(self, transform: Callable):
         self.transform = transform
 
-    def __call__(self, waveforms, labels, sampling_rate, rng):
+    def __call__(
+        self, waveforms: list[np.ndarray], labels: np.ndarray, sampling_rate: int, rng: np.random.Generator
+    ) -> tuple[list[np.ndarray], np.ndarray]:
+        """The transformed waveforms `(samples,)`, and the labels as they were."""
         # audiomentations draws from the global generators: they are seeded for the call, and put back as they were.
         python_state, numpy_state = random.getstate(), np.random.get_state()
         try:
@@ -95,7 +98,10 @@ class Mixup:
             raise ValueError(f"`alpha` must be positive, got {alpha!r}.")
         self.p, self.alpha = _check_share("p", p), alpha
 
-    def __call__(self, waveforms, labels, sampling_rate, rng):
+    def __call__(
+        self, waveforms: list[np.ndarray], labels: np.ndarray, sampling_rate: int, rng: np.random.Generator
+    ) -> tuple[list[np.ndarray], np.ndarray]:
+        """The batch with some of its waveforms and their labels `(batch, classes)` mixed."""
         mixed, mixed_labels = list(waveforms), labels.copy()
         for i, waveform in enumerate(waveforms):
             if len(waveforms) > 1 and rng.random() < self.p:
@@ -124,7 +130,10 @@ class MultiLabelMix:
         self.p, self.max_clips = _check_share("p", p), max_clips
         self.snr_range = _check_range("snr_db", min_snr_db, max_snr_db)
 
-    def __call__(self, waveforms, labels, sampling_rate, rng):
+    def __call__(
+        self, waveforms: list[np.ndarray], labels: np.ndarray, sampling_rate: int, rng: np.random.Generator
+    ) -> tuple[list[np.ndarray], np.ndarray]:
+        """The batch with other clips added to some of its waveforms, and the united labels `(batch, classes)`."""
         mixed, mixed_labels = list(waveforms), labels.copy()
         for i, waveform in enumerate(waveforms):
             if len(waveforms) > 1 and rng.random() < self.p:
@@ -170,7 +179,8 @@ class SpecAugment:
                 raise ValueError(f"`{name}` must not be negative, got {width!r}.")
         self.frequency_mask, self.time_mask = frequency_mask, time_mask
 
-    def __call__(self, spectrogram, silence, rng):
+    def __call__(self, spectrogram: torch.Tensor, silence: float, rng: np.random.Generator) -> torch.Tensor:
+        """A copy of the filter bank `(frames, mel bins)` with two bands set to `silence`."""
         spectrogram = spectrogram.clone()
         for axis, limit in ((spectrogram.T, self.frequency_mask), (spectrogram, self.time_mask)):
             width = rng.random() * min(limit, len(axis))
@@ -182,7 +192,8 @@ class SpecAugment:
 class UniformNoise:
     """Adds noise to a filter bank as the original does: values from U(0, 1), all times U(0, 1) / 10."""
 
-    def __call__(self, spectrogram, silence, rng):
+    def __call__(self, spectrogram: torch.Tensor, silence: float, rng: np.random.Generator) -> torch.Tensor:
+        """The filter bank `(frames, mel bins)` plus noise."""
         noise = rng.random(tuple(spectrogram.shape), dtype=np.float32) * rng.random() / 10
         return spectrogram + torch.from_numpy(noise)
 
@@ -195,7 +206,8 @@ class RollTime:
             raise ValueError(f"`frames` must be at least 1, got {frames!r}.")
         self.frames = frames
 
-    def __call__(self, spectrogram, silence, rng):
+    def __call__(self, spectrogram: torch.Tensor, silence: float, rng: np.random.Generator) -> torch.Tensor:
+        """The filter bank `(frames, mel bins)`, rolled."""
         return torch.roll(spectrogram, int(rng.integers(-self.frames, self.frames)), dims=0)
 
 
@@ -294,7 +306,7 @@ class AugmentationArguments:
     time_mask: int = field(default=0, metadata={"help": "SpecAugment: length of the masked stretch, in frames."})
     noise: bool = field(default=False, metadata={"help": "Noise on the filter bank and a roll in time, as SSAST has."})
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name in ("change_waveforms", "mixup", "multi_label_mix"):
             if not 0 <= getattr(self, name) <= 1:
                 raise InputError(f"--{name} must be in 0 ... 1, got {getattr(self, name)}")

@@ -9,31 +9,32 @@ from huggingface_hub import ModelCard
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
+from .text_files import write_text
+
 
 def write_card(card: ModelCard, folder: Path) -> None:
     """Writes a card as `README.md` into a folder, whole or not at all."""
-    partial = folder / ".README.md.partial"
-    card.save(partial)
-    partial.replace(folder / "README.md")
+    write_text(folder / "README.md", str(card))
 
 
 class ModelCardCallback(TrainerCallback):
     """
-    Writes a card into the checkpoint, and into the output folder, each time the Trainer saves.
+    Writes a card into the checkpoint, and into the output folder, each time the Trainer saves, and before it pushes.
 
     Args:
-        make_card (`Callable[[Mapping[str, float], TrainerState], ModelCard]`):
-            Makes the card, such as by [`~model_card.classifier_card`], of the metrics that the last evaluation measured
-            (by the Trainer's names, `eval_accuracy`; none before the first evaluation) and the Trainer's state.
+        make_card (`Callable[[Mapping[str, float], TrainerState, Path], ModelCard]`):
+            Makes the card, such as by [`~model_card.classifier_card`], of what the last evaluation measured (by the
+            Trainer's names, `eval_accuracy`, and with its `step`; nothing before the first evaluation), the Trainer's
+            state, and the folder that the card is for.
 
     Example:
 
     ```python
-    >>> trainer.add_callback(ModelCardCallback(lambda metrics, state: make_my_card(metrics)))
+    >>> trainer.add_callback(ModelCardCallback(lambda metrics, state, folder: make_my_card(metrics)))
     ```
     """
 
-    def __init__(self, make_card: Callable[[Mapping[str, float], TrainerState], ModelCard]):
+    def __init__(self, make_card: Callable[[Mapping[str, float], TrainerState, Path], ModelCard]):
         self.make_card = make_card
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs) -> None:
@@ -41,9 +42,12 @@ class ModelCardCallback(TrainerCallback):
         if not state.is_world_process_zero:
             return
         evaluations = [entry for entry in state.log_history if any(name.startswith("eval_") for name in entry)]
-        metrics = {name: value for name, value in (evaluations or [{}])[-1].items() if name.startswith("eval_")}
-        card = self.make_card(metrics, state)
+        last = (evaluations or [{}])[-1]
+        metrics = {name: value for name, value in last.items() if name.startswith("eval_") or name == "step"}
         output_dir = Path(args.output_dir)
         for folder in (output_dir / f"{PREFIX_CHECKPOINT_DIR}-{state.global_step}", output_dir):
             if folder.is_dir():
-                write_card(card, folder)
+                write_card(self.make_card(metrics, state, folder), folder)
+
+    # The Trainer pushes a checkpoint before it tells that it saved it.
+    on_push_begin = on_save

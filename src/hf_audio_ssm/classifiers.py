@@ -45,6 +45,10 @@ class ClassifierArguments:
     max_length: int | None = field(
         default=None, metadata={"help": "Frames (10 ms) that clips are cut or padded to. Default: the checkpoint's."}
     )
+    return_attention_mask: bool = field(
+        default=False,
+        metadata={"help": "Read of clips that are shorter than --max_length what they have, and no padding."},
+    )
     normalization: str = field(
         default="keep",
         metadata={
@@ -59,7 +63,7 @@ class ClassifierArguments:
         default="{}", metadata={"help": "Other fields of the configuration, as JSON: '{\"num_prototypes\": 10}'."}
     )
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         try:
             self.overrides = json.loads(self.config_overrides)
         except json.JSONDecodeError as error:
@@ -80,7 +84,7 @@ class ClassifierArguments:
 
     def load_feature_extractor(self, clips: LabelledClips) -> FeatureExtractionMixin:
         """
-        Loads the checkpoint's feature extractor, with the length and the normalisation that the arguments ask for.
+        Loads the checkpoint's feature extractor, with the length, the mask and the normalisation that the arguments ask for.
 
         Raises:
             [`InputError`]: If it cannot be loaded, or there is no such normalisation.
@@ -91,6 +95,8 @@ class ClassifierArguments:
             raise InputError(f"--model {self.model}: its feature extractor cannot be loaded ({error})") from error
         if self.max_length is not None:
             feature_extractor.max_length = self.max_length
+        if self.return_attention_mask:
+            feature_extractor.return_attention_mask = True
         rate = feature_extractor.sampling_rate
         if self.normalization == "data":
             seconds = feature_extractor.max_length / FRAMES_PER_SECOND

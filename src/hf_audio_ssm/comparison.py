@@ -18,6 +18,7 @@ from .data.labelled_collator import LabelledClipCollator
 from .errors import InputError
 from .fine_tuning import FineTuningArguments, FineTuningTrainer, make_trainer
 from .metrics import METRICS, make_compute_metrics
+from .model_card import describe_training
 from .models.patch_encoder.classification_heads import CLASSIFICATION_HEADS
 from .models.patch_encoder.configuration_patch_encoder import CLASSIFIER_TYPES
 from .probing import FeatureDataset, extract_features, features_of, knn_scores
@@ -71,7 +72,7 @@ class ComparisonArguments:
         default=None, metadata={"help": "Modules to adapt. Default: all projections of the encoder."}
     )
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for method in self.methods:
             if method not in METHODS:
                 raise InputError(f"--methods must be among {', '.join(METHODS)}, got {method!r}")
@@ -103,7 +104,12 @@ class Comparison:
         model = self.base_model
         probes = [method for method in self.arguments.methods if method in ("knn", *CLASSIFIER_TYPES)]
         is_multi_hot = model.config.problem_type == "multi_label_classification"
-        collator = LabelledClipCollator(self.feature_extractor, len(self.clips.names), is_multi_hot)
+        collator = LabelledClipCollator(
+            self.feature_extractor,
+            len(self.clips.names),
+            is_multi_hot,
+            min_frames=model.config.patch_shape[1],
+        )
         return {
             split: extract_features(model, rows, collator, features_of(probes), cache_dir=self.arguments.cache_dir)
             for split, rows in self.clips.splits.items()
@@ -127,7 +133,7 @@ class Comparison:
 
     def run(
         self, method: str, seed: int, indices: Sequence[int] | None = None, split: str = "test"
-    ) -> tuple[dict[str, float], PreTrainedModel | None]:
+    ) -> tuple[dict[str, float], PreTrainedModel | None, dict[str, str]]:
         """
         Trains and tests a classifier.
 
@@ -138,14 +144,14 @@ class Comparison:
             split (`str`, *optional*, defaults to `"test"`): The split to test on, all of it.
 
         Returns:
-            The task's metrics, and the model (none for k-NN).
+            The task's metrics, the model (none for k-NN), and how it was trained, see [`describe_training`].
         """
         set_seed(seed)
         indices = range(len(self.clips.splits["train"])) if indices is None else indices
         if method == "knn":
             train, test = (self.features[name]["pooler_output"] for name in ("train", split))
             scores = knn_scores(train.select(indices), test.features)
-            return self.compute_metrics(EvalPrediction(scores, test.labels.numpy())), None
+            return self.compute_metrics(EvalPrediction(scores, test.labels.numpy())), None, {}
         if method in CLASSIFIER_TYPES:
             model = replace(self.classifier, classifier_type=method).load_model(self.clips)
             model.freeze_base_model()
@@ -170,4 +176,5 @@ class Comparison:
         trainer.remove_callback(PrinterCallback)
         trainer.train()
         metrics = trainer.predict(test).metrics
-        return {metric.key: metrics[f"test_{metric.key}"] for metric in METRICS[self.clips.problem_type]}, model
+        results = {metric.key: metrics[f"test_{metric.key}"] for metric in METRICS[self.clips.problem_type]}
+        return results, model, describe_training(trainer)

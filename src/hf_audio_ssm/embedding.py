@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Embeddings of clips and of their frames, from any encoder of patches, on a time axis in seconds."""
 
+import os
 from collections.abc import Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ import torch
 from transformers import AutoFeatureExtractor, AutoModel, PreTrainedModel, SequenceFeatureExtractor
 
 from .errors import InputError
+from .models.patch_encoder.configuration_patch_encoder import PatchEncoderConfig
 
 
 POOLINGS = ("mean", "cls")
@@ -64,6 +66,12 @@ class EncodedBatch:
         return self.frames.sum(dim=2) / self.steps[:, None, None]
 
 
+def is_missing_folder(model: str) -> bool:
+    """Whether a checkpoint's name is a path, which no repository on the Hub can have, and leads to no folder."""
+    is_path = model.startswith((".", "/", "~")) or model.count("/") > 1
+    return is_path and not os.path.isdir(model)
+
+
 def load_encoder(
     model: str, revision: str | None = None, device: str | torch.device | None = None
 ) -> tuple[PreTrainedModel, SequenceFeatureExtractor]:
@@ -78,6 +86,8 @@ def load_encoder(
     Raises:
         [`InputError`]: If it cannot be loaded, or is no encoder of patches.
     """
+    if is_missing_folder(model):
+        raise InputError(f"`model` {model!r} cannot be loaded: there is no such folder")
     try:
         encoder, info = AutoModel.from_pretrained(model, revision=revision, output_loading_info=True)
         feature_extractor = AutoFeatureExtractor.from_pretrained(model, revision=revision)
@@ -94,7 +104,7 @@ def _check_encoder(model: Any) -> None:
         raise InputError(f"`model` must be an encoder of patches of this package, got {type(model).__name__}")
 
 
-def _check_layers(layers: Sequence[int] | None, config) -> list[int] | None:
+def _check_layers(layers: Sequence[int] | None, config: PatchEncoderConfig) -> list[int] | None:
     if layers is None:
         return None
     depth, step = config.num_hidden_layers, config.layers_per_stream

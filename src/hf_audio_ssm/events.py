@@ -116,7 +116,7 @@ def _labels_of(references: pd.DataFrame, predictions: pd.DataFrame) -> list[str]
 def _summarize(counts: np.ndarray) -> dict[str, float]:
     """The scores of matched, true and found events (or segments), `(labels, 3)`; every label has some."""
 
-    def f1_of(matched, true, found):
+    def f1_of(matched: np.ndarray, true: np.ndarray, found: np.ndarray) -> np.ndarray:
         return 2 * matched / (true + found)
 
     matched, true, found = counts.sum(axis=0)

@@ -10,19 +10,32 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import peft
 import torch
 from huggingface_hub import ModelCard
+from huggingface_hub.errors import HFValidationError, HTTPError
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
-from torch.utils.data import DataLoader
-from transformers import FeatureExtractionMixin, PreTrainedModel, Trainer, TrainerCallback, TrainingArguments
-from transformers.trainer_utils import get_last_checkpoint
+from torch.utils.data import DataLoader, Dataset
+from transformers import (
+    FeatureExtractionMixin,
+    PreTrainedModel,
+    Trainer,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+)
+from transformers.trainer_utils import TrainOutput, get_last_checkpoint
 
+from .adapters import save_classifier_config
 from .augmentation import Augmentation
+from .card_callback import write_card
+from .data.decoding import read_seconds
 from .data.labelled import LabelledClips
-from .data.labelled_collator import LabelledClipCollator
+from .data.labelled_collator import FRAMES_PER_SECOND, LabelledClipCollator
 from .errors import InputError
 from .metrics import METRICS, make_compute_metrics
 
@@ -30,6 +43,8 @@ from .metrics import METRICS, make_compute_metrics
 WEIGHT_AVERAGE = "weight_average.safetensors"
 # Vectors, rates and positions, that decay would only distort.
 NOT_DECAYED = ("A_log", "cls_token", "position_embeddings", "prototypes", "query")
+# Of transformers' samplers, those that read the clips' lengths.
+LENGTH_STRATEGIES = ("group_by_length", "batch_rebalance")
 
 
 @dataclass
@@ -69,10 +84,13 @@ class FineTuningArguments(TrainingArguments):
         metadata={"help": "Adam with weight decay in the gradient, as the originals have it, not AdamW."},
     )
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         # transformers would take the loss; which metric is the task's own, only the data say.
         self.is_best_by_task = self.metric_for_best_model is None
         super().__post_init__()
+        # As it comes from a command line.
+        if str(self.resume_from_checkpoint).lower() in ("true", "false"):
+            self.resume_from_checkpoint = str(self.resume_from_checkpoint).lower() == "true"
         for name in ("head_learning_rate_multiple", "prototype_learning_rate"):
             if not 0 < getattr(self, name) < math.inf:
                 raise InputError(f"--{name} must be a positive number, got {getattr(self, name)}")
@@ -161,7 +179,15 @@ class WeightAverage(TrainerCallback):
         self.mean: dict[str, torch.Tensor] = {}
 
     @torch.no_grad()
-    def on_epoch_end(self, args, state, control, model=None, **kwargs):
+    def on_epoch_end(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        model: nn.Module | None = None,
+        **kwargs,
+    ) -> None:
+        """Takes the weights into the average."""
         epoch = round(state.epoch)
         if epoch < self.first or (self.last is not None and epoch > self.last):
             return
@@ -172,7 +198,8 @@ class WeightAverage(TrainerCallback):
                 mean = self.mean.get(name, current).to(current.device)
                 self.mean[name] = mean.lerp(current, 1 / self.count)
 
-    def on_save(self, args, state, control, **kwargs):
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs) -> None:
+        """Writes the average into the checkpoint."""
         if self.count and state.is_world_process_zero:
             path = Path(args.output_dir) / f"checkpoint-{state.global_step}" / WEIGHT_AVERAGE
             partial = path.with_suffix(".partial")
@@ -188,7 +215,15 @@ class WeightAverage(TrainerCallback):
             self.mean = load_file(path)
 
     @torch.no_grad()
-    def on_train_end(self, args, state, control, model=None, **kwargs):
+    def on_train_end(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        model: nn.Module | None = None,
+        **kwargs,
+    ) -> None:
+        """Puts the average in the weights' place."""
         if self.count:
             for name, parameter in model.named_parameters():
                 if name in self.mean:
@@ -218,16 +253,21 @@ class FineTuningTrainer(Trainer):
     @contextmanager
     def _collating_for_evaluation(self):
         collator, self.data_collator = self.data_collator, self.eval_data_collator
+        # transformers would group evaluation by length as well; predictions keep the order of their clips.
+        strategy, self.args.train_sampling_strategy = self.args.train_sampling_strategy, "sequential"
         try:
             yield
         finally:
             self.data_collator = collator
+            self.args.train_sampling_strategy = strategy
 
-    def get_eval_dataloader(self, eval_dataset=None) -> DataLoader:
+    def get_eval_dataloader(self, eval_dataset: str | Dataset | None = None) -> DataLoader:
+        """As the Trainer's, with `eval_data_collator`."""
         with self._collating_for_evaluation():
             return super().get_eval_dataloader(eval_dataset)
 
-    def get_test_dataloader(self, test_dataset) -> DataLoader:
+    def get_test_dataloader(self, test_dataset: Dataset) -> DataLoader:
+        """As the Trainer's, with `eval_data_collator`."""
         with self._collating_for_evaluation():
             return super().get_test_dataloader(test_dataset)
 
@@ -236,11 +276,18 @@ class FineTuningTrainer(Trainer):
         if self.card is None:
             super().create_model_card(*arguments, **kwargs)
         elif self.is_world_process_zero():
-            partial = Path(self.args.output_dir) / ".README.md.partial"
-            self.card.save(partial)
-            partial.replace(partial.with_name("README.md"))
+            write_card(self.card, Path(self.args.output_dir))
+
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        """Saves, and may push, as transformers does; with adapters also what PEFT does not keep."""
+        if isinstance(self.model, peft.PeftModel) and self.args.should_save:
+            # In the output folder, too: that is what is pushed while training goes on.
+            for folder in {output_dir or self.args.output_dir, self.args.output_dir}:
+                save_classifier_config(self.model, folder)
+        super().save_model(output_dir, _internal_call)
 
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
+        """The optimizer that the arguments ask for, on the groups of [`parameter_groups`]."""
         if self.optimizer is None:
             model = self.model if model is None else model
             groups = parameter_groups(
@@ -260,6 +307,7 @@ class FineTuningTrainer(Trainer):
     def create_scheduler(
         self, num_training_steps: int, optimizer: torch.optim.Optimizer | None = None
     ) -> torch.optim.lr_scheduler.LRScheduler:
+        """The originals' steps over epochs, where `epoch_decay` is given, and else the Trainer's schedule."""
         if self.lr_scheduler is not None or self.args.epoch_decay is None:
             return super().create_scheduler(num_training_steps, optimizer)
         steps_per_epoch = num_training_steps / self.args.num_train_epochs
@@ -276,9 +324,12 @@ class FineTuningTrainer(Trainer):
         self._created_lr_scheduler = True
         return self.lr_scheduler
 
-    def train(self, resume_from_checkpoint: str | bool | None = None, **kwargs):
+    def train(self, resume_from_checkpoint: str | bool | None = None, **kwargs) -> TrainOutput:
+        """As the Trainer's; `resume_from_checkpoint=True` starts anew where there is no checkpoint yet."""
         if resume_from_checkpoint is True:
-            resume_from_checkpoint = get_last_checkpoint(self.args.output_dir)
+            # Of several folds, those that had not begun have none yet.
+            folder = self.args.output_dir
+            resume_from_checkpoint = get_last_checkpoint(folder) if os.path.isdir(folder) else None
         if resume_from_checkpoint and self.weight_average is not None:
             self.weight_average.load(resume_from_checkpoint)
         return super().train(resume_from_checkpoint=resume_from_checkpoint or None, **kwargs)
@@ -301,20 +352,47 @@ def make_trainer(
         clips (`LabelledClips`): What to train and to evaluate on.
         arguments (`FineTuningArguments`): How to train.
         augmentation (`Augmentation`, *optional*): What is done to training clips.
+
+    Raises:
+        [`InputError`]: If clips are to be grouped by length, but are all padded to the same.
+        [`InputError`]: If the results are to be pushed to the Hub, and cannot be.
     """
+    train = clips.splits["train"]
+    if arguments.train_sampling_strategy in LENGTH_STRATEGIES:
+        if not feature_extractor.return_attention_mask:
+            raise InputError(
+                f"--train_sampling_strategy {arguments.train_sampling_strategy} needs --return_attention_mask true: "
+                f"without it, all clips are padded to {feature_extractor.max_length} frames"
+            )
+        longest = feature_extractor.max_length
+        lengths = [min(longest, round(FRAMES_PER_SECOND * read_seconds(row["audio"]))) for row in train]
+        train = train.add_column(arguments.length_column_name, lengths)
     if arguments.load_best_model_at_end and arguments.is_best_by_task:
         arguments.metric_for_best_model = METRICS[clips.problem_type][0].key
         arguments.greater_is_better = True
     is_multi_hot = model.config.problem_type == "multi_label_classification"
     mixes = augmentation is not None and augmentation.mixes_labels
-    collator = LabelledClipCollator(feature_extractor, len(clips.names), is_multi_hot or mixes, augmentation)
-    return FineTuningTrainer(
-        model=model,
-        args=arguments,
-        data_collator=collator,
-        eval_data_collator=LabelledClipCollator(feature_extractor, len(clips.names), is_multi_hot),
-        train_dataset=clips.splits["train"],
-        eval_dataset=clips.splits["validation"],
-        processing_class=feature_extractor,
-        compute_metrics=make_compute_metrics(clips.problem_type),
+    options = {
+        "num_labels": len(clips.names),
+        # Masked padding is not read; all that it could do is take memory.
+        "padding": "longest" if feature_extractor.return_attention_mask else "max_length",
+        "min_frames": model.config.patch_shape[1],
+    }
+    collator = LabelledClipCollator(
+        feature_extractor, multi_hot=is_multi_hot or mixes, augmentation=augmentation, **options
     )
+    try:
+        return FineTuningTrainer(
+            model=model,
+            args=arguments,
+            data_collator=collator,
+            eval_data_collator=LabelledClipCollator(feature_extractor, multi_hot=is_multi_hot, **options),
+            train_dataset=train,
+            eval_dataset=clips.splits["validation"],
+            processing_class=feature_extractor,
+            compute_metrics=make_compute_metrics(clips.problem_type),
+        )
+    # With `push_to_hub`, the Trainer makes the repository.
+    except (HTTPError, HFValidationError) as error:
+        repository = arguments.hub_model_id or Path(arguments.output_dir).resolve().name
+        raise InputError(f"--push_to_hub: {repository} cannot be written to ({error})") from error

@@ -16,6 +16,7 @@ from collections.abc import Callable
 import evaluate
 import numpy as np
 from datasets import Features, List, Value
+from numpy.typing import ArrayLike
 from scipy.stats import norm
 from sklearn.metrics import accuracy_score, average_precision_score, f1_score, roc_auc_score
 from transformers import EvalPrediction
@@ -30,7 +31,7 @@ _CLASS_FEATURES = [
 _RANKING_FEATURES = Features({"predictions": _SCORES, "references": List(Value("int64"))})
 
 
-def _read_classes(predictions, references) -> tuple[np.ndarray, np.ndarray]:
+def _read_classes(predictions: ArrayLike, references: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     predictions, references = np.asarray(predictions), np.asarray(references)
     if predictions.ndim == 2:
         _check_finite(predictions)
@@ -48,7 +49,7 @@ def _read_classes(predictions, references) -> tuple[np.ndarray, np.ndarray]:
     return predictions, references
 
 
-def _read_rankings(predictions, references) -> tuple[np.ndarray, np.ndarray]:
+def _read_rankings(predictions: ArrayLike, references: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     predictions, references = np.asarray(predictions, dtype=np.float64), np.asarray(references)
     if predictions.shape != references.shape or predictions.ndim != 2 or not predictions.size:
         raise ValueError(
@@ -66,7 +67,13 @@ def _check_finite(scores: np.ndarray) -> None:
         raise ValueError("`predictions` holds scores that are NaN or infinite; expected finite numbers.")
 
 
-def _mean_over_classes(score, predictions: np.ndarray, references: np.ndarray, usable: np.ndarray, what: str) -> float:
+def _mean_over_classes(
+    score: Callable[[np.ndarray, np.ndarray], float],
+    predictions: np.ndarray,
+    references: np.ndarray,
+    usable: np.ndarray,
+    what: str,
+) -> float:
     if not usable.any():
         raise ValueError(f"No class has {what} among the {len(references)} `references`.")
     return float(np.mean([score(references[:, c], predictions[:, c]) for c in np.flatnonzero(usable)]))
@@ -86,7 +93,7 @@ class _ClassificationMetric(evaluate.Metric):
             features=type(self).features,
         )
 
-    def _compute(self, predictions, references, **kwargs) -> dict[str, float]:
+    def _compute(self, predictions: ArrayLike, references: ArrayLike, **kwargs) -> dict[str, float]:
         return {self.key: self.score(predictions, references, **kwargs)}
 
 
@@ -97,7 +104,8 @@ class Accuracy(_ClassificationMetric):
     features = _CLASS_FEATURES
 
     @staticmethod
-    def score(predictions, references) -> float:
+    def score(predictions: ArrayLike, references: ArrayLike) -> float:
+        """Of classes `(clips,)`, or scores `(clips, classes)` for the predictions; `ValueError` if they cannot be used."""
         predictions, references = _read_classes(predictions, references)
         return float(accuracy_score(references, predictions))
 
@@ -109,7 +117,8 @@ class MacroF1(_ClassificationMetric):
     features = _CLASS_FEATURES
 
     @staticmethod
-    def score(predictions, references) -> float:
+    def score(predictions: ArrayLike, references: ArrayLike) -> float:
+        """Of classes `(clips,)`, or scores `(clips, classes)` for the predictions; `ValueError` if they cannot be used."""
         predictions, references = _read_classes(predictions, references)
         return float(f1_score(references, predictions, average="macro", zero_division=0))
 
@@ -120,7 +129,18 @@ class MeanAveragePrecision(_ClassificationMetric):
     key = "mAP"
 
     @staticmethod
-    def score(predictions, references, min_positives: int = 1) -> float:
+    def score(predictions: ArrayLike, references: ArrayLike, min_positives: int = 1) -> float:
+        """
+        Of scores and zeros and ones, both `(clips, classes)`.
+
+        Args:
+            predictions (array): The scores.
+            references (array): The zeros and ones.
+            min_positives (`int`, *optional*, defaults to 1): Positives that a class must have to count.
+
+        Raises:
+            `ValueError`: If they cannot be used.
+        """
         if min_positives < 1:
             raise ValueError(f"`min_positives` must be at least 1, got {min_positives}.")
         predictions, references = _read_rankings(predictions, references)
@@ -143,7 +163,8 @@ class MacroAUROC(_ClassificationMetric):
     key = "macro_auroc"
 
     @staticmethod
-    def score(predictions, references) -> float:
+    def score(predictions: ArrayLike, references: ArrayLike) -> float:
+        """Of scores and zeros and ones, both `(clips, classes)`; `ValueError` if they cannot be used."""
         predictions, references = _read_rankings(predictions, references)
         positives = references.sum(axis=0)
         usable = (positives > 0) & (positives < len(references))
@@ -156,7 +177,8 @@ class DPrime(_ClassificationMetric):
     key = "d_prime"
 
     @staticmethod
-    def score(predictions, references) -> float:
+    def score(predictions: ArrayLike, references: ArrayLike) -> float:
+        """Of scores and zeros and ones, both `(clips, classes)`; `ValueError` if they cannot be used."""
         return float(2**0.5 * norm.ppf(MacroAUROC.score(predictions, references)))
 
 
@@ -166,7 +188,8 @@ class Top1Accuracy(_ClassificationMetric):
     key = "top1_accuracy"
 
     @staticmethod
-    def score(predictions, references) -> float:
+    def score(predictions: ArrayLike, references: ArrayLike) -> float:
+        """Of scores and zeros and ones, both `(clips, classes)`; `ValueError` if they cannot be used."""
         predictions, references = _read_rankings(predictions, references)
         labelled = references.any(axis=1)
         if not labelled.any():

@@ -10,8 +10,10 @@ import numpy as np
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 from matplotlib.patches import Rectangle
 from sklearn.metrics import ConfusionMatrixDisplay, confusion_matrix
+from transformers import PreTrainedModel
 
 from .data.labelled_collator import FRAMES_PER_SECOND, LabelledClipCollator
 from .models.patch_encoder.configuration_patch_encoder import PatchEncoderConfig
@@ -30,12 +32,57 @@ def save_figure(figure: Figure, path: str | os.PathLike) -> None:
     partial.replace(path)
 
 
-def draw_spectrogram(axes: Axes, input_values: torch.Tensor | np.ndarray, title: str = "") -> None:
-    """Draws a filter bank (frames, mel bins) over time in seconds."""
+def draw_spectrogram(
+    axes: Axes,
+    input_values: torch.Tensor | np.ndarray,
+    title: str = "",
+    start: float = 0.0,
+    cmap: str = "magma",
+    **limits: float,
+) -> None:
+    """
+    Draws a filter bank (frames, mel bins) over time in seconds, from `start` on, in matplotlib's colours `cmap`, between the
+    values `limits` (`vmin`, `vmax`).
+    """
     values = np.asarray(input_values).T
-    extent = (0, values.shape[1] / FRAMES_PER_SECOND, 0, values.shape[0])
-    axes.imshow(values, origin="lower", aspect="auto", extent=extent, cmap="magma")
+    extent = (start, start + values.shape[1] / FRAMES_PER_SECOND, 0, values.shape[0])
+    axes.imshow(values, origin="lower", aspect="auto", extent=extent, cmap=cmap, **limits)
     axes.set(xlabel="time (s)", ylabel="mel bin", title=title)
+
+
+def draw_similarity(
+    axes: Axes, similarity_map: torch.Tensor | np.ndarray, config: PatchEncoderConfig, start: float = 0.0
+) -> AxesImage:
+    """
+    Lays the similarity of patches over a drawn spectrogram, the clearer the higher, with a frame around the best patch.
+
+    Args:
+        axes (`Axes`): With the spectrogram.
+        similarity_map (`torch.Tensor` or `np.ndarray` of shape `(rows, columns)`): From 0 to 1, by frequency and time.
+        config (`PatchEncoderConfig`): The configuration of the model that made it.
+        start (`float`, *optional*, defaults to 0): When the spectrogram begins, in seconds.
+
+    Returns:
+        `AxesImage`: The colours of the similarity, for a colour bar.
+    """
+    values = np.asarray(similarity_map)
+    rows, columns = values.shape
+    height, width = config.patch_shape
+    # A patch is heard where its middle is; patches may overlap or leave gaps.
+    left = start + (width - config.time_stride) / 2 / FRAMES_PER_SECOND
+    bottom = (height - config.frequency_stride) / 2
+    right, top = left + columns * config.time_stride / FRAMES_PER_SECOND, bottom + rows * config.frequency_stride
+    limits = axes.get_xlim(), axes.get_ylim()
+    # What is half as similar as the best patch is hardly seen.
+    alpha = 0.85 * np.clip(values / max(values.max(), 1e-6), 0, 1) ** 3
+    style = {"origin": "lower", "aspect": "auto", "cmap": "plasma", "vmin": 0, "vmax": 1}
+    image = axes.imshow(values, extent=(left, right, bottom, top), alpha=alpha, **style)
+    row, column = divmod(int(values.argmax()), columns)
+    corner = (start + column * config.time_stride / FRAMES_PER_SECOND, row * config.frequency_stride)
+    frame = {"fill": False, "edgecolor": "white", "linewidth": 2}
+    axes.add_patch(Rectangle(corner, width / FRAMES_PER_SECOND, height, **frame))
+    axes.set(xlim=limits[0], ylim=limits[1])
+    return image
 
 
 def plot_augmentation(
@@ -148,31 +195,43 @@ def plot_similarity(
     panels = figure.subplots(1, 1 + len(best), squeeze=False)[0]
     name = config.id2label[label]
     draw_spectrogram(panels[0], input_values.detach().cpu(), "input")
-    height, width = config.patch_shape
     for axes, prototype in zip(panels[1:], best, strict=True):
-        draw_spectrogram(
-            axes, input_values.detach().cpu(), f"{name}, prototype {prototype}: {maps[prototype].max():.2f}"
-        )
-        # A patch is heard where its middle is; patches may overlap or leave gaps.
-        rows, columns = maps.shape[1:]
-        left = (width - config.time_stride) / 2
-        bottom = (height - config.frequency_stride) / 2
-        extent = (
-            left / FRAMES_PER_SECOND,
-            (left + columns * config.time_stride) / FRAMES_PER_SECOND,
-            bottom,
-            bottom + rows * config.frequency_stride,
-        )
-        limits = axes.get_xlim(), axes.get_ylim()
-        axes.imshow(
-            maps[prototype], origin="lower", aspect="auto", extent=extent, cmap="viridis", alpha=0.5, vmin=0, vmax=1
-        )
-        row, column = divmod(int(maps[prototype].argmax()), columns)
-        corner = (column * config.time_stride / FRAMES_PER_SECOND, row * config.frequency_stride)
-        axes.add_patch(
-            Rectangle(corner, width / FRAMES_PER_SECOND, height, fill=False, edgecolor="white", linewidth=2)
-        )
-        axes.set(xlim=limits[0], ylim=limits[1])
+        title = f"{name}, prototype {prototype}: {maps[prototype].max():.2f}"
+        draw_spectrogram(axes, input_values.detach().cpu(), title, cmap="gray")
+        draw_similarity(axes, maps[prototype], config)
+    return figure
+
+
+def plot_reconstruction(
+    model: PreTrainedModel, input_values: torch.Tensor, bool_masked_pos: torch.Tensor, predictions: torch.Tensor
+) -> Figure:
+    """
+    The masked input, its reconstruction, and their difference, of the first three clips of a batch.
+
+    Args:
+        model (`PreTrainedModel`): The pretraining model.
+        input_values (`torch.Tensor` of shape `(batch_size, frames, num_mel_bins)`): The spectrograms.
+        bool_masked_pos (`torch.BoolTensor` of shape `(batch_size, patches)`): True for the masked patches.
+        predictions (`torch.Tensor` of shape `(batch_size, patches, patch values)`): The generative predictions.
+    """
+    shown = slice(0, 3)
+    inputs, mask = input_values[shown].float(), bool_masked_pos[shown, :, None]
+    patches = model.patchify(inputs)
+    length = inputs.shape[1]
+    reconstruction = model.unpatchify(torch.where(mask, predictions[shown].float(), patches), length)
+    visible = model.unpatchify(torch.where(mask, torch.nan, patches), length)
+    panels = {"masked input": visible, "reconstruction": reconstruction, "difference": reconstruction - inputs}
+
+    figure = Figure(figsize=(12, 2.5 * len(inputs)), layout="tight")
+    axes = figure.subplots(len(inputs), len(panels), sharex=True, sharey=True, squeeze=False)
+    for column, (title, values) in zip(axes.T, panels.items(), strict=True):
+        for axis, clip, original in zip(column, values.cpu(), inputs.cpu(), strict=True):
+            # Colours of a row mean the same in its input and its reconstruction; differences go from -2 to 2.
+            low, high = (-2.0, 2.0) if title == "difference" else (float(original.min()), float(original.max()))
+            draw_spectrogram(axis, clip, cmap="RdBu" if title == "difference" else "magma", vmin=low, vmax=high)
+        column[0].set_title(title)
+    for axis in axes.flat:
+        axis.label_outer()
     return figure
 
 

@@ -55,7 +55,7 @@ class FeatureDataset(torch.utils.data.Dataset):
     def __len__(self) -> int:
         return len(self.labels)
 
-    def __getitem__(self, index) -> dict[str, torch.Tensor]:
+    def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
         row = {"encoder_features": self.features[index], "labels": self.labels[index]}
         if self.patch_attention_mask is not None:
             row["patch_attention_mask"] = self.patch_attention_mask[index]
@@ -116,16 +116,24 @@ def extract_features(
     was_training = encoder.training
     encoder.eval()
     loader = DataLoader(clips, batch_size=batch_size, num_workers=num_workers, collate_fn=collator)
-    tensors: dict[str, list[torch.Tensor]] = {name: [] for name in (*names, "labels")}
+    tensors: dict[str, list[torch.Tensor]] = {name: [] for name in (*names, "labels", "patch_attention_mask")}
+    differ_in_length = False
     for batch in tqdm(loader, desc="Computing features", unit="batch"):
         tensors["labels"].append(batch.pop("labels"))
         batch = {name: tensor.to(encoder.device) for name, tensor in batch.items()}
         outputs = encoder(**batch, output_hidden_states="layer_means" in names)
         for name in names:
             tensors[name].append(read_features(outputs, name, encoder.config).float().cpu())
-        if outputs.patch_attention_mask is not None:
-            tensors.setdefault("patch_attention_mask", []).append(outputs.patch_attention_mask.cpu())
+        mask = outputs.patch_attention_mask
+        differ_in_length |= mask is not None
+        if mask is None:
+            # Of other batches there may be one.
+            mask = outputs.last_hidden_state.new_ones(outputs.last_hidden_state.shape[:2], dtype=torch.bool)
+            mask = mask[:, encoder.config.num_prefix_tokens :]
+        tensors["patch_attention_mask"].append(mask.cpu())
     encoder.train(was_training)
+    if not differ_in_length:
+        del tensors["patch_attention_mask"]
     joined = {name: torch.cat(parts) for name, parts in tensors.items()}
     if cache is not None:
         cache.parent.mkdir(parents=True, exist_ok=True)
@@ -153,6 +161,7 @@ def _fingerprint(
     config = encoder.config.to_diff_dict()
     add([{key: value for key, value in config.items() if key not in HEAD_FIELDS and key[0] != "_"}, names])
     add([collator.feature_extractor.to_dict(), collator.multi_hot, collator.num_labels])
+    add([collator.padding, collator.min_frames])
     for name, tensor in encoder.state_dict().items():
         add([name, str(tensor.dtype), list(tensor.shape)])
         digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())

@@ -11,10 +11,16 @@ from pathlib import Path
 
 import pytest
 import torch
-from golden import SSAST_FINE_TUNING_CASES, SSAST_PRETRAINING_CASES, TOLERANCE, load_case, relative_error
+from golden import SSAST_FINE_TUNING_CASES, SSAST_PRETRAINING_CASES, TOLERANCE, load_case, mask_of, relative_error
 from huggingface_hub import ModelCard
 from safetensors.torch import load_file
-from transformers import AutoConfig, AutoFeatureExtractor, AutoModelForAudioClassification, pipeline
+from transformers import (
+    AutoConfig,
+    AutoFeatureExtractor,
+    AutoModelForAudioClassification,
+    AutoModelForPreTraining,
+    pipeline,
+)
 
 from hf_audio_ssm import SsastConfig
 from hf_audio_ssm.conversion.checkpoint_conversion import ConversionError, run_converter
@@ -92,26 +98,50 @@ def test_pipeline_gives_the_originals_scores(folders, name):
     assert sum(answer["score"] for answer in answers) == pytest.approx(1)
 
 
+@pytest.mark.parametrize("name", SSAST_PRETRAINING_CASES)
+def test_auto_class_gives_the_originals_losses(folders, name):
+    _, _, inputs, expected = load_case(name, "ssast")
+    model = AutoModelForPreTraining.from_pretrained(folders[name])
+    with torch.no_grad():
+        outputs = model(inputs["fbank"], bool_masked_pos=mask_of(inputs["mask_index"], 128))
+    for part in ("nce", "mse", "loss"):
+        assert relative_error(outputs[part], expected[part]) < TOLERANCE
+
+
 WITHOUT_PACKAGE = """
 import sys
 sys.modules["hf_audio_ssm"] = None
 import torch
 from safetensors.torch import load_file
-from transformers import AutoModelForAudioClassification
-model = AutoModelForAudioClassification.from_pretrained(sys.argv[1], trust_remote_code=True)
-case = sys.argv[2]
-expected = load_file(case + "/expected.safetensors")["logits_avgtok"]
-logits = model(load_file(case + "/inputs.safetensors")["fbank"]).logits
-assert (logits - expected).abs().max() < 1e-5 * expected.abs().max()
-assert "hf_audio_ssm" not in type(model).__module__
+from transformers import AutoFeatureExtractor, AutoModelForAudioClassification, AutoModelForPreTraining, pipeline
+
+def check(actual, expected):
+    assert (actual - expected).abs().max() < 1e-5 * expected.abs().max()
+
+for folder, case in zip(sys.argv[1::2], sys.argv[2::2]):
+    inputs, expected = (load_file(f"{case}/{part}.safetensors") for part in ("inputs", "expected"))
+    for attention in ("eager", "sdpa"):
+        options = {"trust_remote_code": True, "attn_implementation": attention}
+        if "mask_index" in inputs:
+            model = AutoModelForPreTraining.from_pretrained(folder, **options)
+            mask = torch.zeros(len(inputs["fbank"]), 128, dtype=torch.bool).scatter(1, inputs["mask_index"], True)
+            check(model(inputs["fbank"], bool_masked_pos=mask).loss, expected["loss"])
+        else:
+            model = AutoModelForAudioClassification.from_pretrained(folder, **options)
+            check(model(inputs["fbank"]).logits, expected["logits_avgtok"])
+        assert type(model).__module__.startswith("transformers_modules.")
+    assert type(AutoFeatureExtractor.from_pretrained(folder, trust_remote_code=True)).__module__.startswith("transformers_")
+    if "mask_index" not in inputs:
+        classify = pipeline("audio-classification", model=folder, trust_remote_code=True)
+        assert len(classify(torch.randn(16000).numpy(), top_k=None)) == model.config.num_labels
 """
 
 
-def test_remote_code_gives_the_originals_scores(folders, tmp_path):
-    name = "finetune_frame_longer"
-    case = load_case(name, "ssast")[1].parent
+def test_remote_code_gives_the_originals_numbers(folders, tmp_path):
+    """Of every checkpoint, with eager attention and SDPA, where the package is missing."""
     environment = {"HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "1", "PATH": os.environ["PATH"]}
-    command = [sys.executable, "-c", WITHOUT_PACKAGE, str(folders[name]), str(case)]
+    paths = [str(path) for name in CASES for path in (folders[name], load_case(name, "ssast")[1].parent)]
+    command = [sys.executable, "-c", WITHOUT_PACKAGE, *paths]
     result = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert result.returncode == 0, result.stderr
 

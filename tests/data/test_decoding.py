@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Reading audio: any format, rate and number of channels; crops; and what cannot be used."""
 
+import os
 import pickle
 import re
 
@@ -11,7 +12,7 @@ import soundfile as sf
 from tones import write_broken_clips, write_tone
 from transformers.audio_utils import load_audio
 
-from hf_audio_ssm.data.decoding import check_clips, read_audio
+from hf_audio_ssm.data.decoding import check_clips, read_audio, read_seconds
 from hf_audio_ssm.errors import ClipError, InputError
 
 
@@ -42,6 +43,26 @@ def test_paths_bytes_and_arrays_are_one_clip(tones):
         {"array": samples.T, "sampling_rate": rate},
     ):
         assert np.array_equal(read_audio(clip, 16_000), expected)
+
+
+def test_lengths_come_from_headers(tones, tmp_path):
+    path = tones / "low" / "1.flac"
+    samples, rate = sf.read(path, dtype="float32")
+    for clip in (
+        str(path),
+        {"path": "elsewhere", "bytes": path.read_bytes()},
+        {"array": samples.T, "sampling_rate": rate},
+    ):
+        assert read_seconds(clip) == pytest.approx(len(samples) / rate)
+    (tmp_path / "text.wav").write_text("no audio")
+    (tmp_path / "empty.wav").touch()
+    for name, reason in (
+        ("text", "cannot be read as audio"),
+        ("empty", "the file is empty"),
+        ("none", "no such file"),
+    ):
+        with pytest.raises(ClipError, match=rf"{name}.wav: {reason}"):
+            read_seconds(tmp_path / f"{name}.wav")
 
 
 @pytest.mark.parametrize("kind", ["path", "array"])
@@ -95,6 +116,13 @@ def test_every_unusable_clip_is_named(tones):
 def test_rows_that_hold_no_audio_are_refused(clip, message):
     with pytest.raises(ClipError, match=message):
         read_audio(clip, 16_000)
+
+
+def test_a_file_of_others_is_refused(tones, monkeypatch):
+    # Whoever runs the tests may be allowed everything.
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    with pytest.raises(ClipError, match=r"0.wav: may not be read \(permission denied\)"):
+        read_audio(tones / "low" / "0.wav", 16_000)
 
 
 def test_check_clips_returns_lengths(tones):

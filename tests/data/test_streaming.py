@@ -3,6 +3,8 @@
 """Reading block by block: the same samples as at once, and a report of what is wrong."""
 
 import io
+import os
+import threading
 
 import numpy as np
 import pytest
@@ -78,6 +80,73 @@ def test_a_truncated_file_is_read_as_far_as_it_goes(tmp_path, suffix, least):
     assert note.onset == pytest.approx(len(samples) / 16000, abs=0.05)
 
 
+@pytest.mark.parametrize("as_path", [True, False])
+def test_a_chained_ogg_file_is_read_to_its_end(tmp_path, as_path):
+    """libsndfile alone stops after the first link."""
+    links = [make_noise(2.0, 16000), make_noise(1.0, 44100, seed=1), make_noise(1.5, 16000, seed=2)]
+    expected, content = [], b""
+    for number, (link, rate) in enumerate(zip(links, (16000, 44100, 16000), strict=True)):
+        path = tmp_path / f"{number}.ogg"
+        soundfile.write(path, link, rate)
+        expected.append(read(path)[0])
+        content += path.read_bytes()
+    path = tmp_path / "chain.ogg"
+    path.write_bytes(content)
+    samples, stream = read(path if as_path else io.BytesIO(content))
+    np.testing.assert_array_equal(samples, np.concatenate(expected))
+    assert stream.total_seconds == pytest.approx(4.5, abs=1e-3)
+    assert stream.notes["kind"].tolist() == ["rate_change", "rate_change"]
+    assert stream.notes["onset"].tolist() == pytest.approx([2.0, 3.0], abs=1e-3)
+
+
+@pytest.mark.parametrize("kind", ["pipe", "named pipe"])
+def test_pipes_are_read(tmp_path, kind):
+    soundfile.write(tmp_path / "noise.flac", make_noise(2.0), 16000)
+    content = (tmp_path / "noise.flac").read_bytes()
+    if kind == "pipe":
+        reading, writing = os.pipe()
+        audio = os.fdopen(reading, "rb")
+    else:
+        audio = writing = tmp_path / "a pipe"
+        os.mkfifo(audio)
+
+    def write():
+        with open(writing, "wb") as file:
+            file.write(content)
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    samples, stream = read(audio)
+    thread.join()
+    np.testing.assert_array_equal(samples, read(tmp_path / "noise.flac")[0])
+    assert stream.notes.empty
+    assert stream.name == ("audio" if kind == "pipe" else "a pipe")
+
+
+@pytest.mark.parametrize(("size", "kinds"), [(0xFFFFFFFF, []), (0x7FFFFFFF, []), (10**6, ["truncated"])])
+def test_a_header_that_does_not_know_the_length(tmp_path, size, kinds):
+    """What writes to a pipe cannot go back to the header."""
+    path = tmp_path / "noise.wav"
+    soundfile.write(path, make_noise(2.0), 16000)
+    content = path.read_bytes()
+    place = content.index(b"data") + 4
+    path.write_bytes(content[:place] + size.to_bytes(4, "little") + content[place + 4 :])
+    samples, stream = read(path)
+    assert len(samples) == 32000
+    assert stream.notes["kind"].tolist() == kinds
+
+
+@pytest.mark.parametrize("dtype", ["int16", "int32", "uint8"])
+def test_integers_are_fractions_of_full_scale(dtype):
+    expected = make_noise(1.0)
+    info = np.iinfo(dtype)
+    scale, middle = 2.0 ** (info.bits - 1), (info.max + info.min + 1) // 2
+    samples = (np.round(expected.astype(np.float64) * scale) + middle).astype(dtype)
+    result, stream = read([{"array": samples, "sampling_rate": 16000}])
+    np.testing.assert_allclose(result, expected, atol=1 / scale + 1e-7)
+    assert stream.notes.empty
+
+
 def test_silence_and_clipping_are_reported():
     samples = make_noise(8.0)
     samples[16000 : 3 * 16000] = 0
@@ -96,12 +165,14 @@ def test_silence_and_clipping_are_reported():
 
 def test_samples_that_are_no_numbers_become_zeros():
     samples = make_noise(2.0)
-    samples[[100, 20000]] = np.nan, np.inf
-    result, stream = read([{"array": samples, "sampling_rate": 16000}])
-    assert np.isfinite(result).all()
-    assert result[100] == result[20000] == 0
+    samples[[100, 15000, 31000]] = np.nan, np.inf, -1e30
+    halves = [{"array": half, "sampling_rate": 16000} for half in np.split(samples, 2)]
+    result, stream = read(halves)
+    assert np.abs(result).max() < 1
+    assert result[100] == result[15000] == result[31000] == 0
     assert stream.notes["kind"].tolist() == ["invalid"]
-    assert "2 samples" in stream.notes["detail"][0]
+    assert "3 samples" in stream.notes["detail"][0]
+    assert stream.notes[["onset", "offset"]].values[0] == pytest.approx([100 / 16000, 31001 / 16000])
     # The caller's samples stay as they were.
     assert np.isnan(samples[100])
 
@@ -117,12 +188,25 @@ def test_unusable_audio_is_refused(tmp_path):
     text.write_text("no audio")
     with pytest.raises(ClipError, match="text.wav: cannot be read as audio"):
         read(text)
-    with pytest.raises(TypeError, match="path, a binary file or an iterable of decoded blocks, got int"):
-        AudioStream(3, 16000)
+    with pytest.raises(ClipError, match="is a folder, expected a file"):
+        AudioStream(tmp_path, 16000)
+    with pytest.raises(ClipError, match="audio: the file is empty"):
+        read(io.BytesIO())
+    for audio, message in [
+        (3, "path, a binary file or an iterable of decoded blocks, got int"),
+        (make_noise(1.0), "an iterable of decoded blocks, such as .*, got ndarray"),
+        ({"array": make_noise(1.0), "sampling_rate": 16000}, "such as .*, got dict"),
+        (io.StringIO("no audio"), "opened in binary mode"),
+    ]:
+        with pytest.raises(TypeError, match=message):
+            AudioStream(audio, 16000)
     for block, message in [
         (np.zeros(3), "block 0: must be a mapping with array and sampling_rate"),
         ({"array": np.zeros((2, 3, 4)), "sampling_rate": 16000}, r"block 0: has shape \(2, 3, 4\)"),
+        ({"array": np.zeros((500, 2)), "sampling_rate": 16000}, r"block 0: has shape \(500, 2\); expected"),
+        ({"array": None, "sampling_rate": 16000}, "block 0: holds values of dtype object"),
         ({"array": np.zeros(3), "sampling_rate": 0}, "block 0: has the sampling rate 0"),
+        ({"array": np.zeros(3), "sampling_rate": "16000"}, "block 0: has the sampling rate '16000'"),
     ]:
         with pytest.raises(ClipError, match=message):
             read([block])

@@ -16,6 +16,8 @@ import pytest
 import quickstart
 import soundfile as sf
 import torch
+from hub_server import card_errors
+from huggingface_hub import ModelCard
 from safetensors.torch import load_file
 from tones import write_tone
 from transformers import AutoModelForAudioClassification, pipeline
@@ -173,6 +175,16 @@ def test_the_whole_flow_and_again_from_its_checkpoint(tones, tmp_path, capsys, s
         "prediction.png",
         "preprocessor_config.json",
     }
+    card = ModelCard.load(tmp_path / "first" / "README.md")
+    assert card_errors(str(card)) == []
+    (accuracy,) = card.data.eval_results
+    assert (accuracy.metric_type, accuracy.dataset_split, accuracy.metric_value) == ("accuracy", "test", 1.0)
+    for said in (
+        "| Started from | new weights |",
+        "| Training | 200 steps of 4 clips, 100 times over the data |",
+        "drawn from all clips",
+    ):
+        assert said in card.text
     assert (tmp_path / "first" / "prediction.png").read_bytes().startswith(b"\x89PNG")
 
     classifier = pipeline("audio-classification", model=str(tmp_path / "first"))
@@ -190,6 +202,7 @@ def test_the_whole_flow_and_again_from_its_checkpoint(tones, tmp_path, capsys, s
     quickstart.main(again)
     first, second = (AutoModelForAudioClassification.from_pretrained(tmp_path / name) for name in ("first", "second"))
     assert second.config.id2label == {0: "high", 1: "low", 2: "middle"}
+    assert f"| Started from | {tmp_path / 'first'} |" in (tmp_path / "second" / "README.md").read_text()
     torch.testing.assert_close(first.ssamba.state_dict(), second.ssamba.state_dict(), rtol=0, atol=1e-6)
 
 

@@ -14,12 +14,15 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import run_pretrain
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState, GradientState, PartialState
+from hub_server import card_errors
+from huggingface_hub import ModelCard
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tones import write_broken_clips, write_tone
@@ -27,6 +30,10 @@ from transformers import AutoFeatureExtractor, AutoModel, AutoModelForPreTrainin
 
 from hf_audio_ssm.data.decoding import read_audio
 from hf_audio_ssm.errors import InputError
+from hf_audio_ssm.models.patch_encoder.packing import draw_patchout
+from hf_audio_ssm.pretraining.arguments import PretrainingArguments, PretrainingModelArguments
+from hf_audio_ssm.pretraining.run_folder import comparable, read_checkpoint, steps_in
+from hf_audio_ssm.pretraining.schedule import Schedule
 
 
 CONFIGS = Path(run_pretrain.__file__).parent / "configs"
@@ -37,6 +44,14 @@ SMALL = {
     "max_length": 48,
     "drop_path_rate": 0.2,
 }
+SSAST = {
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 64,
+    "max_length": 48,
+}
+FRAMES = {"patch_size": [128, 2], "frequency_stride": 128, "time_stride": 2}
 
 
 @pytest.fixture(scope="module")
@@ -112,7 +127,7 @@ class Script:
         self.process = subprocess.Popen(command, stdout=self.out, stderr=self.errors, env=environment)
 
     def wait_for_checkpoint(self, out: Path) -> None:
-        while not run_pretrain.steps_in(out / "checkpoints"):
+        while not steps_in(out / "checkpoints"):
             assert self.process.poll() is None, "the run ended by itself"
             time.sleep(0.01)
 
@@ -169,8 +184,19 @@ def test_a_run_writes_models_pictures_logs_and_checkpoints(clips, tmp_path, run)
     inputs = feature_extractor(clips_read[0], sampling_rate=16_000, return_tensors="pt")
     assert AutoModel.from_pretrained(out / "best")(**inputs).pooler_output.shape == (1, 32)
     card = (out / "best" / "README.md").read_text()
+    assert card_errors(card) == []
+    measured = {result.metric_type: result for result in ModelCard(card).data.eval_results}
+    assert measured.keys() == {"accuracy", "nce", "mse"}
+    assert {result.dataset_split for result in measured.values()} == {"validation"}
+    # The card in each folder is about what lies there.
+    for name, step in (("best", best), ("evaluations/step-3", 3), ("evaluations/step-6", 6)):
+        text = (out / name / "README.md").read_text()
+        assert f'from_pretrained("./out/{name}"' in text
+        assert f"| {logged[step, 'eval/accuracy']:.4f} |" in text
     for text in (
-        f"| Steps | {best} |",
+        f"| Training | {best} steps of 4 clips, ",
+        "| Started from | new weights |",
+        f"on the 12 validation clips of {clips}. In each, 18 of 24 patches were masked.",
         str(clips),
         f"{logged[best, 'eval/accuracy']:.4f}",
         "library_name: transformers",
@@ -182,7 +208,7 @@ def test_a_run_writes_models_pictures_logs_and_checkpoints(clips, tmp_path, run)
     data, _, _ = run_pretrain.parse_arguments(command_line(clips, out))
     _, clips_to_evaluate = run_pretrain.load_data(data, seed=0)
     examples = run_pretrain.PretrainingExamples(feature_extractor, model.config, 18, random_crop=False)
-    evaluation = run_pretrain.Evaluation(clips_to_evaluate, examples, data, batch_size=12)
+    evaluation = run_pretrain.Evaluation(clips_to_evaluate, examples, num_workers=0, batch_size=12)
     reset_accelerate()
     metrics, skipped = evaluation.run(Accelerator(), model, tmp_path / "again.png")
     assert metrics == pytest.approx({name: logged[6, f"eval/{name}"] for name in metrics}, rel=1e-5)
@@ -212,6 +238,27 @@ def test_unusable_clips_are_reported_and_the_run_ends_well(clips, tmp_path, run,
     assert f"{len(reasons)} clips could not be used" in capsys.readouterr().out
 
 
+def test_the_speed_is_that_of_training_alone(clips, tmp_path, run, monkeypatch):
+    """A step takes a second by a clock of its own, and an evaluation, between two rows of the log, a hundred."""
+    seconds, logged = [0.0], []
+    monkeypatch.setattr(run_pretrain, "time", SimpleNamespace(perf_counter=lambda: seconds[0]))
+    compute_losses, evaluate = run_pretrain.compute_losses, run_pretrain.Evaluation.run
+
+    def count(amount, function):
+        def counted(*arguments):
+            seconds[0] += amount
+            return function(*arguments)
+
+        return counted
+
+    monkeypatch.setattr(run_pretrain, "compute_losses", count(1, compute_losses))
+    monkeypatch.setattr(run_pretrain.Evaluation, "run", count(100, evaluate))
+    monkeypatch.setattr(Accelerator, "log", lambda self, values, step: logged.append(values))
+    run_pretrain.main(*run_pretrain.parse_arguments(command_line(clips, tmp_path, logging_steps=2)))
+    tokens = 4 * (3 * 8 + 1)
+    assert [row["train/tokens_per_second"] for row in logged if "train/loss" in row] == [tokens] * 3
+
+
 # ---- Continuing ----
 
 
@@ -220,6 +267,7 @@ WAYS = {
     "two masks": {"two_masks": True, "num_workers": 2},
     "streaming": {"streaming": True, "num_workers": 2, "shuffle_buffer_size": 5, "mixup": 0.5, "speed": 0.1},
     "cached": {"cache_dir": "cache", "normalization": "data"},
+    "ssast": {"model_type": "ssast", "config_overrides": json.dumps({**SSAST, **FRAMES})},
 }
 
 
@@ -245,11 +293,11 @@ def test_a_run_continues_exactly(clips, tmp_path, run, monkeypatch, way):
 
 
 def test_the_learning_rate_is_halved_on_a_plateau_and_kept_in_its_state():
-    arguments = run_pretrain.TrainingArguments(learning_rate=1.0, warmup_steps=3, lr_patience=2)
+    arguments = PretrainingArguments(learning_rate=1.0, warmup_steps=3, lr_patience=2)
 
     def make_schedule():
         optimizer = torch.optim.AdamW([torch.zeros(1)], lr=1.0)
-        return run_pretrain.Schedule(optimizer, arguments, max_steps=100), optimizer.param_groups[0]
+        return Schedule(optimizer, arguments, max_steps=100), optimizer.param_groups[0]
 
     schedule, group = make_schedule()
     rates = [group["lr"]]
@@ -294,7 +342,7 @@ def test_sigterm_saves_before_it_stops(clips, tmp_path):
     status, out, errors = run.finish()
     assert status == 0, errors
     step = int(re.search(r"Asked to stop: saved step (\d+)", out)[1])
-    newest = run_pretrain.steps_in(tmp_path / "checkpoints")[-1]
+    newest = steps_in(tmp_path / "checkpoints")[-1]
     assert newest.name == f"step-{step}"
     assert json.loads((newest / "run.json").read_text())["step"] == step
 
@@ -357,7 +405,7 @@ def test_the_papers_configurations(size, masked):
     assert (training.lr_scheduler_type, training.lr_patience) == ("plateau", 2)
     assert training.output_dir == f"outputs/ssamba_{size}_{masked}"
     made, feature_extractor = run_pretrain.make_model(
-        run_pretrain.ModelArguments(config_overrides=json.dumps({**model.overrides, "num_hidden_layers": 2}))
+        PretrainingModelArguments(config_overrides=json.dumps({**model.overrides, "num_hidden_layers": 2}))
     )
     assert made.config.patch_grid(feature_extractor.max_length) == (8, 64)
 
@@ -371,19 +419,20 @@ def test_files_include_others_and_the_command_line_wins(tmp_path):
     assert model.overrides == {"hidden_size": 64}
 
 
-def test_frames_as_patches(clips, tmp_path, run):
-    config = {**SMALL, "patch_size": [128, 2], "frequency_stride": 128, "time_stride": 2}
-    run(clips, tmp_path, config_overrides=json.dumps(config), max_steps=1, eval_steps=1)
-    assert AutoModelForPreTraining.from_pretrained(tmp_path / "best").config.patch_grid() == (1, 24)
-
-
-SSAST = {
-    "hidden_size": 32,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "intermediate_size": 64,
-    "max_length": 48,
-}
+@pytest.mark.parametrize(("model_type", "config"), [("ssamba", SMALL), ("ssast", SSAST)])
+def test_frames_as_patches(clips, tmp_path, run, model_type, config):
+    """SSAST's frames, for either encoder; and going on from the checkpoint, on longer clips."""
+    config = json.dumps({**config, **FRAMES})
+    logged = run(clips, tmp_path / "out", model_type=model_type, config_overrides=config)
+    assert logged[6, "train/loss"] < logged[1, "train/loss"]
+    assert logged[6, "eval/loss"] < logged[3, "eval/loss"]
+    model = AutoModelForPreTraining.from_pretrained(tmp_path / "out" / "best")
+    assert (model.config.model_type, model.config.patch_grid()) == (model_type, (1, 24))
+    changes = {"model_name_or_path": tmp_path / "out" / "best", "config_overrides": '{"max_length": 64}'}
+    run(clips, tmp_path / "more", max_steps=1, eval_steps=1, **changes)
+    more = tmp_path / "more" / "best"
+    assert AutoFeatureExtractor.from_pretrained(more).max_length == 64
+    assert AutoModelForPreTraining.from_pretrained(more).config.patch_grid() == (1, 32)
 
 
 @pytest.mark.parametrize(
@@ -391,9 +440,10 @@ SSAST = {
     [
         {"model_type": "ssast", "config_overrides": json.dumps(SSAST)},
         {"mixed_precision": "bf16", "gradient_checkpointing": True},
+        {"config_overrides": json.dumps({**SMALL, "time_patchout": 0.3, "patchout": 0.2}), "two_masks": True},
         pytest.param({"torch_compile": True}, marks=pytest.mark.slow),
     ],
-    ids=["ssast", "bf16", "compiled"],
+    ids=["ssast", "bf16", "patchout", "compiled"],
 )
 def test_other_encoders_and_ways_to_compute(clips, tmp_path, run, changes):
     logged = run(clips, tmp_path, **changes)
@@ -450,14 +500,14 @@ def test_a_folder_without_audio_is_refused(tmp_path, run):
     ],
 )
 def test_the_checkpoint_of_another_run_is_refused(tmp_path, what, name, value, message):
-    model, _ = run_pretrain.make_model(run_pretrain.ModelArguments(config_overrides=json.dumps(SMALL)))
-    state = {"config": run_pretrain.comparable(model.config.to_dict()), "data": {"seed": 0, "two_masks": False}}
+    model, _ = run_pretrain.make_model(PretrainingModelArguments(config_overrides=json.dumps(SMALL)))
+    state = {"config": comparable(model.config.to_dict()), "data": {"seed": 0, "two_masks": False}}
     (tmp_path / "run.json").write_text(json.dumps(state))
-    arguments = run_pretrain.TrainingArguments(resume_from_checkpoint=str(tmp_path))
-    run_pretrain.read_checkpoint(arguments, **state)
+    arguments = PretrainingArguments(resume_from_checkpoint=str(tmp_path))
+    read_checkpoint(arguments, **state)
     state[what][name] = value
     with pytest.raises(InputError, match=message):
-        run_pretrain.read_checkpoint(arguments, **state)
+        read_checkpoint(arguments, **state)
 
 
 @pytest.mark.parametrize(
@@ -485,7 +535,7 @@ def test_errors_of_the_script_are_one_line(tmp_path):
 def test_two_masks_take_nce_from_one_and_mse_from_the_other(clips, tmp_path):
     torch.manual_seed(0)
     model, feature_extractor = run_pretrain.make_model(
-        run_pretrain.ModelArguments(config_overrides=json.dumps({**SMALL, "drop_path_rate": 0.0}))
+        PretrainingModelArguments(config_overrides=json.dumps({**SMALL, "drop_path_rate": 0.0}))
     )
     inputs = torch.randn(3, 48, 128)
     masks = [torch.rand(3, 24) < 0.5 for _ in range(2)]
@@ -496,3 +546,26 @@ def test_two_masks_take_nce_from_one_and_mse_from_the_other(clips, tmp_path):
     torch.testing.assert_close(losses["accuracy"], first.accuracy)
     torch.testing.assert_close(losses["mse"], second.mse)
     torch.testing.assert_close(losses["loss"], first.nce + 10 * second.mse)
+
+
+def test_two_masks_without_what_patchout_leaves_out():
+    """Neither loss depends on patches that were not read."""
+    torch.manual_seed(0)
+    overrides = {**SMALL, "drop_path_rate": 0.0, "patchout": 0.5}
+    model, _ = run_pretrain.make_model(PretrainingModelArguments(config_overrides=json.dumps(overrides)))
+    inputs, masks = torch.randn(3, 48, 128), [torch.rand(3, 24) < 0.7 for _ in range(2)]
+    torch.manual_seed(1)
+    kept = draw_patchout(6, (8, 3), model.config)
+    is_read = torch.zeros(6, 24, dtype=torch.bool).scatter(1, kept, True)
+    is_read = is_read[:3] | is_read[3:]
+    assert (~is_read & masks[0] & masks[1]).any()
+    patches = model.patchify(inputs)
+    other = model.unpatchify(torch.where(is_read[..., None], patches, 9.0), 48)
+    losses = []
+    for values in (inputs, other):
+        torch.manual_seed(1)
+        batch = {"input_values": values, "bool_masked_pos": masks[0], "generative_bool_masked_pos": masks[1]}
+        losses.append(run_pretrain.compute_losses(model.train(), model, batch))
+    for name, value in losses[0].items():
+        assert value > 0 or name == "accuracy"
+        torch.testing.assert_close(losses[1][name], value)

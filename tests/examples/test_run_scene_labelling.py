@@ -8,6 +8,8 @@ import pytest
 import run_scene_labelling
 import soundfile
 import torch
+from hub_server import card_errors
+from huggingface_hub import ModelCard
 from run_scene_labelling import SceneArguments, Scenes, make_model, read_clip
 from tones import write_tone
 
@@ -95,6 +97,13 @@ def test_the_whole_flow(tones, tmp_path, capsys):
     assert {"config.json", "model.safetensors", "preprocessor_config.json", "events.csv", "scene.png"} <= {
         path.name for path in output_dir.iterdir()
     }
+    card = ModelCard.load(output_dir / "README.md")
+    assert card_errors(str(card)) == []
+    measured = {result.metric_type: result.metric_value for result in card.data.eval_results}
+    assert measured == {name: round(score, 4) for name, score in scores.items()}
+    assert {result.dataset_split for result in card.data.eval_results} == {"test"}
+    for said in ("on the 4 test scenes of", "scenes of 3 s", 'annotate("clip.wav", "out")', "](scene.png)"):
+        assert said in card.text
     assert set(pd.read_csv(output_dir / "events.csv").columns) == {"onset", "offset", "label", "score", "file"}
 
     # What was saved finds events in recordings, and is a start for more training.

@@ -1,11 +1,18 @@
 # Copyright 2026 The hf-audio-ssm authors.
 # SPDX-License-Identifier: Apache-2.0
-"""What the demo answers to a sound."""
+"""What the demo makes of a sound, and its page in a browser."""
 
 import importlib.util
+import re
+import shutil
+import socket
+import subprocess
+import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 import torch
 from tones import write_broken_clips, write_tone
 
@@ -13,6 +20,7 @@ from hf_audio_ssm import SsambaConfig, SsambaFeatureExtractor, SsambaForAudioCla
 
 
 APP = Path(__file__).resolve().parents[2] / "examples" / "space" / "app.py"
+RATE = 16_000
 pytest.importorskip("gradio")
 
 
@@ -35,33 +43,197 @@ def prototypical(tmp_path_factory) -> str:
 def app():
     spec = importlib.util.spec_from_file_location("space_app", APP)
     module = importlib.util.module_from_spec(spec)
+    sys.modules["space_app"] = module
     spec.loader.exec_module(module)
-    return module
+    yield module
+    del sys.modules["space_app"]
+
+
+@pytest.fixture
+def late_tone(tmp_path) -> Path:
+    """Two seconds that are loud from 1.2 to 1.5 s."""
+    samples = np.zeros(2 * RATE)
+    samples[int(1.2 * RATE) : int(1.5 * RATE)] = np.sin(2 * np.pi * 500 * np.arange(int(0.3 * RATE)) / RATE)
+    soundfile.write(tmp_path / "late.wav", samples, RATE)
+    return tmp_path / "late.wav"
 
 
 class TestListener:
     def test_prototypes(self, app, prototypical, tmp_path):
         write_tone(tmp_path / "tone.wav", 500, seconds=0.5)
-        spectrogram, labels, similarity = app.Listener(prototypical).listen(str(tmp_path / "tone.wav"))
-        assert labels.keys() == {"high", "low"}
-        assert sum(labels.values()) == pytest.approx(1)
-        best = max(labels, key=labels.get)
-        assert similarity.axes[1].get_ylabel() == f"similarity to {best!r}"
-        # Rows and columns of patches, over the spectrogram.
-        assert similarity.axes[0].images[1].get_array().shape == (8, 4)
-        assert spectrogram.axes[0].images[0].get_array().shape == (128, 64)
+        listener = app.Listener(prototypical)
+        hearing = listener.hear(str(tmp_path / "tone.wav"))
+        assert hearing.scores.keys() == {"high", "low"}
+        assert sum(hearing.scores.values()) == pytest.approx(1)
+        assert (hearing.start, hearing.end, hearing.seconds) == (0, pytest.approx(0.48), 0.5)
+        # Rows and columns of patches for each label: of the prototypes, the closest.
+        inputs = listener.feature_extractor(
+            soundfile.read(tmp_path / "tone.wav")[0], sampling_rate=RATE, return_tensors="pt"
+        )
+        with torch.no_grad():
+            maps = listener.model(**inputs).similarity_maps[0]
+        assert maps.shape == (2, 2, 8, 4)
+        np.testing.assert_allclose(hearing.similarity_maps, maps.numpy().max(axis=1), atol=1e-6)
+        assert app.describe(hearing) == "The sound is 0.50 s long."
+
+    def test_pictures(self, app, prototypical, tmp_path):
+        write_tone(tmp_path / "tone.wav", 500, seconds=0.5)
+        listener = app.Listener(prototypical)
+        hearing = listener.hear(str(tmp_path / "tone.wav"))
+        (axes,) = listener.draw_input(hearing).axes
+        assert axes.images[0].get_array().shape == (128, 64)
+        # Without the padding; a tone of 500 Hz is where the axis says.
+        assert axes.get_xlim() == (0, pytest.approx(0.48))
+        loudest = axes.images[0].get_array()[:, 20].argmax()
+        ticks = {
+            label.get_text(): place for place, label in zip(axes.get_yticks(), axes.get_yticklabels(), strict=True)
+        }
+        assert ticks["0.3"] < loudest < ticks["1"]
+        assert list(ticks) == ["0.1", "0.3", "1", "2", "4", "8"]
+        assert ticks["8"] == 128
+
+        for label in ("high", "low"):
+            axes, bar = listener.draw_similarity(hearing, label).axes
+            assert label in axes.get_title()
+            shown = axes.images[1].get_array()
+            np.testing.assert_allclose(shown, hearing.similarity_maps[listener.config.label2id[label]])
+            row, column = np.unravel_index(shown.argmax(), shown.shape)
+            (frame,) = axes.patches
+            assert frame.get_xy() == (pytest.approx(0.16 * column), 16 * row)
+            # A patch that scores is seen, also in the padding.
+            assert axes.get_xlim()[1] >= 0.16 * (column + 1) - 1e-9
+            assert bar.get_ylabel() == "similarity"
 
     def test_other_heads(self, app, tmp_path):
         folder = save(tmp_path / "linear", problem_type="multi_label_classification")
         write_tone(tmp_path / "tone.wav", 500)
-        listener = app.Listener(folder)
-        _, labels, similarity = listener.listen(str(tmp_path / "tone.wav"))
+        hearing = app.Listener(folder).hear(str(tmp_path / "tone.wav"))
+        assert hearing.similarity_maps is None
+        assert all(0 < score < 1 for score in hearing.scores.values())
+        assert sum(hearing.scores.values()) != pytest.approx(1, abs=1e-3)
+
+    def test_the_loudest_part_of_long_sounds(self, app, prototypical, late_tone):
+        hearing = app.Listener(prototypical).hear(str(late_tone))
+        assert hearing.start < 1.2
+        assert hearing.end > 1.5
+        assert hearing.end - hearing.start == pytest.approx(0.64)
+        assert re.fullmatch(
+            r"Of 2.0 s, the loudest 0.64 s are heard: [01]\.\d\d to 1\.\d\d s\.", app.describe(hearing)
+        )
+
+
+def listen(demo, path: str | None) -> list:
+    """What the page's event gives the labels, the note, the spectrogram and the similarity."""
+    (function,) = (function.fn for function in demo.fns.values() if function.api_name == "listen")
+    return function(path)
+
+
+class TestPage:
+    def test_a_sound(self, app, prototypical, tmp_path):
+        write_tone(tmp_path / "tone.wav", 500)
+        labels, note, spectrogram, similarity = listen(app.make_demo(prototypical), str(tmp_path / "tone.wav"))
+        assert max(labels, key=labels.get) in similarity.axes[0].get_title()
+        assert note.startswith("The sound is 0.30 s long. Click a label")
+        assert spectrogram.axes[0].get_title() == "Spectrogram"
+
+    def test_no_sound(self, app, prototypical):
+        assert listen(app.make_demo(prototypical), None) == (None, "", None, None)
+
+    def test_no_prototypes(self, app, tmp_path):
+        write_tone(tmp_path / "tone.wav", 500)
+        demo = app.make_demo(save(tmp_path / "linear", problem_type="single_label_classification"))
+        labels, note, spectrogram, similarity = listen(demo, str(tmp_path / "tone.wav"))
         assert similarity is None
-        assert all(0 < score < 1 for score in labels.values())
-        assert listener.listen(None) == (None, None, None)
+        assert note == "The sound is 0.30 s long."
 
     def test_unusable_sounds_are_told(self, app, prototypical, tmp_path):
-        listener = app.Listener(prototypical)
+        demo = app.make_demo(prototypical)
         for name, reason in write_broken_clips(tmp_path / "broken").items():
             with pytest.raises(app.gr.Error, match=reason.split(";")[0]):
-                listener.listen(str(tmp_path / "broken" / name))
+                listen(demo, str(tmp_path / "broken" / name))
+
+    def test_no_model(self, app, monkeypatch):
+        monkeypatch.setattr(sys, "argv", ["app.py", "--model", "no/model"])
+        with pytest.raises(SystemExit, match="error: --model no/model cannot be loaded"):
+            app.main()
+
+
+@pytest.fixture
+def address(prototypical):
+    """Where the demo is served, started as its documentation says."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, str(APP), "--model", prototypical, "--port", str(port)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+        assert any("Running on" in line for line in server.stdout)
+        yield f"http://127.0.0.1:{port}"
+        server.terminate()
+
+
+@pytest.mark.slow
+def test_in_a_browser(address, late_tone, tmp_path):
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
+    if chromium is None:
+        pytest.skip("needs chromium (apt-get install chromium)")
+    playwright = pytest.importorskip("playwright.sync_api")
+    write_tone(tmp_path / "tone.wav", 2000, seconds=0.5)
+    # The microphone hears the tone again and again.
+    microphone = ["--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream"]
+    microphone.append(f"--use-file-for-fake-audio-capture={late_tone}")
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox", *microphone])
+        page = browser.new_page()
+        page.set_default_timeout(120_000)
+        playwright.expect.set_options(timeout=120_000)
+        asked, failures = [], []
+        page.on("request", lambda request: asked.append(request.url))
+        page.on("pageerror", lambda error: failures.append(str(error)))
+        page.goto(address)
+
+        note = page.get_by_text(re.compile("The sound is|the loudest"))
+        pictures = page.locator(".matplotlib img")
+        labels = page.get_by_role("button", name=re.compile(r"(high|low)\s*\d+%"))
+
+        def check_pictures() -> list[str]:
+            playwright.expect(pictures).to_have_count(2)
+            for picture in pictures.all():
+                picture.evaluate("image => image.decode()")
+                assert picture.evaluate("image => image.naturalWidth") > 300
+            return [picture.get_attribute("src") for picture in pictures.all()]
+
+        # It begins with an example.
+        playwright.expect(note).to_contain_text("The sound is 0.58 s long")
+        first = check_pictures()
+
+        page.get_by_role("button", name="Clear").click()
+        playwright.expect(pictures).to_have_count(0)
+        page.locator("input[type=file]").set_input_files(late_tone)
+        playwright.expect(note).to_contain_text("Of 2.0 s, the loudest 0.64 s are heard")
+        playwright.expect(labels).to_have_count(2)
+        second = check_pictures()
+        assert second[0] != first[0]
+
+        # The other label's map.
+        labels.nth(1).click()
+        playwright.expect(pictures.nth(1)).not_to_have_attribute("src", second[1])
+        third = check_pictures()
+        assert third[0] == second[0]
+
+        page.get_by_role("button", name="Clear").click()
+        (tmp_path / "broken.wav").write_text("this is no audio")
+        page.locator("input[type=file]").set_input_files(tmp_path / "broken.wav")
+        playwright.expect(page.get_by_test_id("toast-body")).to_contain_text("This sound cannot be used")
+
+        page.reload()
+        playwright.expect(note).to_contain_text("The sound is 0.58 s long")
+        page.get_by_role("button", name="Clear").click()
+        page.get_by_role("button", name="Record audio").click()
+        page.get_by_role("button", name="Record", exact=True).click()
+        page.wait_for_timeout(2500)
+        page.get_by_test_id("waveform-Sound").get_by_role("button", name="Stop").click()
+        playwright.expect(note).to_contain_text("the loudest 0.64 s are heard")
+        check_pictures()
+        browser.close()
+    assert not failures
+    assert {re.match(r"(\w+://[^/]+|\w+:)", url).group() for url in asked} <= {address, "data:", "blob:"}

@@ -3,6 +3,7 @@
 """The scripts that fine-tune, adapt, probe and learn from few clips, from their command lines to what they leave behind."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -14,8 +15,10 @@ import run_few_shot
 import run_lora
 import run_probing
 import soundfile
+from hub_server import TOKEN, card_errors
 from huggingface_hub import ModelCard
 from labelled_tones import save_encoder, write_tones
+from tones import write_tone
 from transformers import HfArgumentParser, pipeline
 
 from hf_audio_ssm.adapters import load_adapted
@@ -76,10 +79,35 @@ def test_fine_tuning_leaves_a_classifier_behind(tones, encoder, tmp_path):
     card = ModelCard.load(output_dir / "README.md")
     (accuracy,) = [result for result in card.data.eval_results if result.metric_type == "accuracy"]
     assert accuracy.metric_value == round(metrics["accuracy"], 4)
+    assert accuracy.dataset_split == "test"
+    assert card_errors(str(card)) == []
     # The metadata name base models of the Hub only; a folder stands in the text.
     assert card.data.base_model is None
-    assert str(encoder) in card.text
-    assert "attentive head, 4 labels" in card.text
+    for said in (
+        f"| Started from | {encoder} |",
+        "attentive head, 4 labels",
+        f"| Data | {tones}: 16 train clips, 8 validation clips, 8 test clips |",
+        "| Training | 4 steps of 8 clips, 2 times over the data |",
+        "| Augmentation | mixup 0.5, time_mask 8 |",
+        "the best by accuracy on the validation split",
+        f"on the 8 test clips of {tones}.",
+        "](confusion_matrix.png)",
+        f"`{encoder}`, whose licence is not known here.",
+    ):
+        assert said in card.text, said
+
+    # At each save: what the validation split told then, and nothing of the test split.
+    history = json.loads((output_dir / "checkpoint-4" / "trainer_state.json").read_text())["log_history"]
+    for step in (2, 4):
+        saved = ModelCard.load(output_dir / f"checkpoint-{step}" / "README.md")
+        assert card_errors(str(saved)) == []
+        (evaluated,) = [entry for entry in history if entry["step"] == step and "eval_accuracy" in entry]
+        measured = {result.metric_type: result.metric_value for result in saved.data.eval_results}
+        assert measured == {name: round(evaluated[f"eval_{name}"], 4) for name in ("accuracy", "macro_f1")}
+        assert {result.dataset_split for result in saved.data.eval_results} == {"validation"}
+        assert f"| Training | {step} steps of 8 clips, {step // 2} times" in saved.text
+        assert f"This is what step {step} reached." in saved.text
+        assert ".png" not in saved.text
 
     # Going on from the last checkpoint ends where the whole run ended.
     (again,) = fine_tune(
@@ -100,9 +128,17 @@ def test_folds(encoder, tmp_path, capsys):
     assert f"accuracy: {mean:.4f} ± " in capsys.readouterr().out
 
 
-def test_lora_leaves_adapters_and_a_merged_classifier(tones, encoder, tmp_path, capsys):
+def assert_example_runs(card: ModelCard, folder: Path, monkeypatch) -> None:
+    """As it stands, in a folder with a recording."""
+    (code,) = re.findall(r"```python\n(.*?)```", card.text, re.DOTALL)
+    write_tone(folder / "clip.wav", 300)
+    monkeypatch.chdir(folder)
+    exec(compile(code, "example", "exec"), {"__name__": "__main__"})
+
+
+def test_lora_leaves_adapters_and_a_merged_classifier(tones, encoder, tmp_path, capsys, monkeypatch):
     (metrics,) = fine_tune(
-        tones, encoder, tmp_path, "--rank", 4, "--target_modules", "in_proj", "out_proj",
+        tones, encoder, tmp_path, "--rank", 4, "--target_modules", "in_proj", "out_proj", "--save_strategy", "epoch",
         script=run_lora, first=(run_lora.AdapterArguments,),
     )  # fmt: skip
     assert "trainable params" in capsys.readouterr().out
@@ -113,26 +149,68 @@ def test_lora_leaves_adapters_and_a_merged_classifier(tones, encoder, tmp_path, 
     assert adapted.peft_config["default"].target_modules == {"in_proj", "out_proj"}
     card = ModelCard.load(tmp_path / "README.md")
     assert card.data.library_name == "peft"
-    assert "load_adapted" in card.text
+    assert card_errors(str(card)) == []
+    assert "LoRA of rank 4, alpha 8, on in_proj, out_proj" in card.text
+    (accuracy,) = [result for result in card.data.eval_results if result.metric_type == "accuracy"]
+    assert accuracy.metric_value == round(metrics["accuracy"], 4)
+    assert_example_runs(card, tmp_path.parent, monkeypatch)
+    # So are the adapters of a checkpoint: complete, and described.
+    saved = ModelCard.load(tmp_path / "checkpoint-4" / "README.md")
+    assert saved.data.eval_results is None
+    assert_example_runs(saved, tmp_path.parent, monkeypatch)
+    of_merged = ModelCard.load(tmp_path / "merged" / "README.md")
+    assert card_errors(str(of_merged)) == []
+    assert of_merged.data.library_name == "transformers"
+    assert "measured with the adapters, before these were merged" in of_merged.text
+    assert_example_runs(of_merged, tmp_path.parent, monkeypatch)
     merged = pipeline("audio-classification", model=str(tmp_path / "merged"))
     clips = sorted((tones / "test").rglob("*.wav"))
     correct = [merged(read_audio(clip, 16000), top_k=1)[0]["label"] == clip.parent.name for clip in clips]
     assert np.mean(correct) == metrics["accuracy"]
 
 
-def test_probing(tones, encoder, tmp_path):
-    arguments = ComparisonArguments(str(tmp_path), epochs=2, seeds=[0, 1], cache_dir=str(tmp_path / "cache"))
+def test_probing(tones, encoder, tmp_path, monkeypatch):
+    methods = ["knn", "linear", "layer_weighted", "attentive", "prototypical", "lora"]
+    arguments = ComparisonArguments(
+        str(tmp_path), methods, epochs=2, encoder_epochs=1, seeds=[0, 1], cache_dir=str(tmp_path / "cache")
+    )
     data, classifier = LabelledDataArguments(str(tones)), ClassifierArguments(str(encoder))
     results = run_probing.main(data, classifier, arguments)
-    assert list(results) == ["knn", "linear", "layer_weighted", "attentive", "prototypical"]
+    assert list(results) == methods
     assert all(len(values) == 2 for metrics in results.values() for values in metrics.values())
     assert len(list((tmp_path / "cache").glob("*.safetensors"))) == 3
     table = (tmp_path / "probing.md").read_text(encoding="utf-8").splitlines()
     assert table[0] == "|  | accuracy | macro_f1 |"
-    assert len(table) == 2 + 5
+    assert len(table) == 2 + 6
     assert (tmp_path / "similarity.png").read_bytes().startswith(b"\x89PNG")
-    for name in list(results)[1:]:
+    for name in methods[1:5]:
         assert pipeline("audio-classification", model=str(tmp_path / name)).model.config.classifier_type == name
+    for name in methods[1:]:
+        card = ModelCard.load(tmp_path / name / "README.md")
+        assert card_errors(str(card)) == []
+        # Of the seed whose classifier was kept.
+        measured = {result.metric_type: result.metric_value for result in card.data.eval_results}
+        assert measured == {metric: round(values[-1], 4) for metric, values in results[name].items()}
+        assert "| Seed | 1 |" in card.text
+        assert ("on a frozen encoder" in card.text) == (name != "lora")
+        assert_example_runs(card, tmp_path.parent, monkeypatch)
+
+
+def test_what_cannot_be_pushed_is_said_before_training_or_after(tones, encoder, tmp_path, hub, monkeypatch):
+    pushing = ["--push_to_hub", "true", "--hub_model_id", "org/words"]
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    monkeypatch.setenv("HF_TOKEN", "hf_revoked")
+    with pytest.raises(InputError, match=r"--push_to_hub: org/words cannot be written to \(.*401"):
+        fine_tune(tones, encoder, tmp_path / "out", *pushing)
+    assert not (tmp_path / "out").exists()
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    hub.fail("PUT", "^/lfs/", status=500, times=100)
+    with pytest.raises(InputError, match=r"out is complete, but could not be pushed to org/words: .*500"):
+        fine_tune(tones, encoder, tmp_path / "out", *pushing)
+    assert "README.md" not in hub.files("org/words")
+    card = ModelCard.load(tmp_path / "out" / "README.md")
+    assert {result.dataset_split for result in card.data.eval_results} == {"test"}
+    assert pipeline("audio-classification", model=str(tmp_path / "out"))
 
 
 def test_few_shot(tones, encoder, tmp_path):
@@ -214,3 +292,18 @@ def test_configuration_files(tmp_path):
 
 def test_arguments_do_not_clash():
     HfArgumentParser((run_lora.AdapterArguments, *run_audio_classification.ARGUMENTS))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"method": "qlora"}, "--method must be one of lora, dora, rslora, ia3, got 'qlora'"),
+        ({"rank": 0}, "--rank must be at least 1, got 0"),
+        ({"adapter_dropout": 1.0}, "--adapter_dropout must be at least 0 and below 1, got 1.0"),
+        ({"bias": "some"}, "--bias must be none, all or lora_only, got 'some'"),
+        ({"method": "ia3", "bias": "all"}, "--bias must be none with --method ia3, got 'all'"),
+    ],
+)
+def test_bad_adapter_arguments_are_refused(options, message):
+    with pytest.raises(InputError, match=message):
+        run_lora.AdapterArguments(**options)

@@ -100,22 +100,22 @@ class Launches:
 
 
 def launch_all(monkeypatch, dtype, state_size, channels=384):
-    """Every kernel, with the sizes of SSAMBA tiny: both directions, gated, in several segments."""
+    """Every kernel, with the sizes of SSAMBA tiny: a pair of layers in both directions, gated, in several segments."""
     from hf_audio_ssm.ops.triton import convolutions, scan_backward, scan_forward
 
     monkeypatch.setattr(scan_forward, "programs_wanted", lambda device: 1 << 20)
-    directions = [list(make_inputs(1, 513, channels, state_size).values()) for _ in range(2)]
-    tensors = []
-    for x, dt, A, B, C, D, _, bias in directions:
-        dt = dt[..., :12].to(dtype)
-        tensors += [x.to(dtype), dt, torch.ones(channels, dt.shape[2]), bias, A, B.to(dtype), C.to(dtype), D]
-    x = tensors[0]
-    gate = torch.cat((x, x), dim=-1)[..., channels:]
-    _, saved = scan_forward.forward(*tensors, gate, 0.5, False, True)
-    scan_backward.backward(x, saved, *tensors, gate, 0.5, False)
-    parameters = [torch.ones(channels, 4), torch.ones(channels)] * 2
-    convolutions.forward(gate, *parameters)
-    convolutions.backward(x, x, gate, *parameters)
+    tensors, parameters = [], [torch.ones(channels, 4), torch.ones(channels)] * 2
+    for _ in range(2):
+        for _ in range(2):
+            x, dt, A, B, C, D, _, bias = make_inputs(1, 513, channels, state_size).values()
+            dt = dt[..., :12].to(dtype)
+            tensors += [x.to(dtype), dt, torch.ones(channels, dt.shape[2]), bias, A, B.to(dtype), C.to(dtype), D]
+        tensors.append(torch.cat((x, x), dim=-1).to(dtype)[..., channels:])
+    x, gate = tensors[0], tensors[-1]
+    *_, saved = scan_forward.forward(*tensors, 0.5, False, True)
+    scan_backward.backward(x, x, saved, *tensors, 0.5, False)
+    convolutions.forward(gate, *parameters, gate, *parameters)
+    convolutions.backward(x, x, x, x, gate, *parameters, gate, *parameters)
 
 
 KERNELS = {
@@ -169,6 +169,9 @@ def test_compiled_for_sizes_of_one(monkeypatch, tmp_path):
     assert set(launches.compiled) == KERNELS
 
 
+KERNELS_TRIED = ("_convolution_forward", "_scan_forward")
+
+
 @pytest.fixture
 def pretended_gpu(monkeypatch):
     """A GPU whose tensors lie on the CPU, and no memory of what ran on it."""
@@ -176,31 +179,33 @@ def pretended_gpu(monkeypatch):
     monkeypatch.setattr(torch, "ones", lambda *shape, device: ones(shape))
     no_gpu = {"is_available": lambda: True, "current_device": lambda: 0, "synchronize": lambda device: None}
     monkeypatch.setattr(torch, "cuda", SimpleNamespace(**no_gpu, get_device_capability=lambda: (9, 0)))
+    tried = []
+    for name in KERNELS_TRIED:
+        monkeypatch.setattr(backend, name, lambda x, *others, name=name: tried.append((name, type(x))))
     backend._failure_on.cache_clear()
-    yield
+    yield tried
     backend._failure_on.cache_clear()
 
 
-def test_a_gpu_that_cannot_run_the_kernels_is_left_to_others(monkeypatch, pretended_gpu):
+@pytest.mark.parametrize("name", KERNELS_TRIED)
+def test_a_gpu_that_cannot_run_the_kernels_is_left_to_others(name, monkeypatch, pretended_gpu):
     """No C compiler, an unknown GPU, an old driver: whatever a first kernel raises becomes the reason."""
 
     def fail(*arguments):
         raise RuntimeError("Failed to find C compiler")
 
-    monkeypatch.setattr(backend, "_convolution_forward", fail)
+    monkeypatch.setattr(backend, name, fail)
     assert backend.unavailable_because() == "a first kernel failed with RuntimeError: Failed to find C compiler"
     assert not backend.supports("cuda", torch.float32)
 
 
 def test_a_gpu_is_tried_once_whatever_traces_the_first_call(monkeypatch, pretended_gpu):
     """With the fake tensors of an export a kernel would fail."""
-    tried = []
-    monkeypatch.setattr(backend, "_convolution_forward", lambda x, *parameters: tried.append(type(x)))
     with FakeTensorMode():
         assert backend.supports("cuda", torch.float32)
     assert backend.supports("cuda", torch.bfloat16)
     assert not backend.supports("cuda", torch.float64)
-    assert tried == [torch.Tensor]
+    assert pretended_gpu == [(name, torch.Tensor) for name in KERNELS_TRIED]
 
 
 def test_without_triton(monkeypatch):

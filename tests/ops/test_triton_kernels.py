@@ -11,9 +11,17 @@ from scan_cases import SelectiveSSM, define_mixing, define_scan, gradients_of, m
 from torch import nn
 
 from hf_audio_ssm import SsambaConfig, SsambaForAudioClassification
-from hf_audio_ssm.ops import available_backends, bidirectional_mixing, reference, selective_scan, triton
+from hf_audio_ssm.ops import (
+    available_backends,
+    bidirectional_mixing,
+    bidirectional_mixing_pair,
+    reference,
+    selective_scan,
+    triton,
+)
 from hf_audio_ssm.ops.backends import select_backend
-from hf_audio_ssm.ops.scan import run_scan
+from hf_audio_ssm.ops.pairs import run_scans
+from hf_audio_ssm.ops.registration import NUM_SCAN_TENSORS
 
 
 if triton.is_interpreted():
@@ -47,8 +55,21 @@ def segments(request, monkeypatch):
     monkeypatch.setattr(scan_forward, "programs_wanted", lambda device: wanted)
 
 
-def make_directions(batch_size, length, channels, state_size, count, rank=None):
-    generator = torch.Generator().manual_seed(0)
+@pytest.fixture
+def layers_of_launches(monkeypatch) -> list[int]:
+    """How many layers each forward scan has computed."""
+    launches, forward = [], scan_forward.forward
+
+    def count(*arguments):
+        launches.append(len(arguments) // NUM_SCAN_TENSORS)
+        return forward(*arguments)
+
+    monkeypatch.setattr(scan_forward, "forward", count)
+    return launches
+
+
+def make_directions(batch_size, length, channels, state_size, count, rank=None, seed=0):
+    generator = torch.Generator().manual_seed(seed)
 
     def normal(*shape):
         return torch.randn(*shape, generator=generator)
@@ -68,28 +89,43 @@ def make_directions(batch_size, length, channels, state_size, count, rank=None):
     ]
 
 
-def run_with_gradients(backend, directions, gate, reverse, dtype, device):
-    """The scan's result and the gradients of a fixed weighted sum of it, on the CPU in float64."""
-    leaves, own_directions = [], []
+def run_with_gradients(backend, layers, dtype, device):
+    """
+    The scans of layers of (directions, gate, reverse), and the gradients of fixed weighted sums of their results, on the CPU in
+    float64.
+    """
+    leaves = []
 
     def leaf(tensor):
         if tensor is None:
             return None
-        leaves.append(tensor.to(device=device, dtype=dtype).requires_grad_())
+        # Parameters stay float32.
+        own_dtype = dtype if tensor.dim() == 3 else torch.promote_types(dtype, torch.float32)
+        leaves.append(tensor.to(device=device, dtype=own_dtype).requires_grad_())
         return leaves[-1]
 
-    own_directions = [[leaf(tensor) for tensor in direction] for direction in directions]
-    own_gate = leaf(gate)
-    output = run_scan(own_directions, own_gate, 0.5, reverse, select_backend(device, dtype, backend))
-    weight = torch.linspace(-1, 1, output.numel(), dtype=dtype, device=device).reshape(output.shape).cos()
-    gradients = torch.autograd.grad((output * weight).sum(), leaves)
-    return [value.detach().cpu().double() for value in (output, *gradients)]
+    own = [
+        ([[leaf(tensor) for tensor in direction] for direction in directions], leaf(gate), reverse)
+        for directions, gate, reverse in layers
+    ]
+    outputs = run_scans(own, 0.5, select_backend(device, dtype, backend))
+    weight = torch.linspace(-1, 1, outputs[0].numel(), dtype=dtype, device=device).reshape(outputs[0].shape).cos()
+    total = sum((output * weight).sum() for output in outputs)
+    return [value.detach().cpu().double() for value in (*outputs, *torch.autograd.grad(total, leaves))]
+
+
+def check_scans(layers, tolerance=TOLERANCE, device="cpu"):
+    """Against the reference in float64 on a device."""
+    found = run_with_gradients("triton", layers, torch.float32, DEVICE)
+    expected = run_with_gradients("reference", layers, torch.float64, device)
+    for index, (value, wanted) in enumerate(zip(found, expected, strict=True)):
+        assert relative_error(value, wanted) < tolerance, index
 
 
 CASES = [
     # batch, length, channels, states, directions, rank, gate, reverse
     (1, 1, 1, 1, 1, None, False, False),
-    (2, 9, 35, 16, 2, 3, True, False),
+    (2, 6, 35, 16, 2, 3, True, False),
     (1, 14, 3, 5, 1, None, True, True),
     (2, 6, 9, 8, 2, None, False, True),
     (1, 5, 2, 33, 2, 1, True, False),
@@ -101,11 +137,34 @@ CASES = [
 def test_values_and_gradients(case, segments):
     batch_size, length, channels, state_size, count, rank, has_gate, reverse = case
     directions = make_directions(batch_size, length, channels, state_size, count, rank)
-    gate = torch.randn(batch_size, length, channels) if has_gate else None
-    found = run_with_gradients("triton", directions, gate, reverse, torch.float32, DEVICE)
-    expected = run_with_gradients("reference", directions, gate, reverse, torch.float64, "cpu")
-    for index, (value, wanted) in enumerate(zip(found, expected, strict=True)):
-        assert relative_error(value, wanted) < TOLERANCE, index
+    check_scans([(directions, torch.randn(batch_size, length, channels) if has_gate else None, reverse)])
+
+
+def make_pair(batch_size, length, channels, state_size, rank):
+    """Two layers, the second in reversed time and with its own projection of the time steps."""
+    shape = batch_size, length, channels
+    first = make_directions(*shape, state_size, 2, rank)
+    second = make_directions(*shape, state_size, 2, None, seed=1)
+    return [(first, torch.randn(shape), False), (second, torch.randn(shape), True)]
+
+
+def test_a_pair(segments, layers_of_launches):
+    check_scans(make_pair(2, 5, 5, 5, 3))
+    assert layers_of_launches == [2]
+
+
+@pytest.mark.parametrize("dtype", list(LOW_PRECISION))
+def test_a_pair_computes_what_two_layers_do(dtype, layers_of_launches):
+    layers = make_pair(1, 3, 34, 8, 3)
+    outputs, gradients = [], []
+    for own in (layers, layers[:1], layers[1:]):
+        found = run_with_gradients("triton", own, dtype, DEVICE)
+        outputs.append(found[: len(own)])
+        gradients.append(found[len(own) :])
+    assert layers_of_launches == [2, 1, 1]
+    assert all(torch.equal(*both) for both in zip(outputs[0], outputs[1] + outputs[2], strict=True))
+    for value, wanted in zip(gradients[0], gradients[1] + gradients[2], strict=True):
+        assert relative_error(value, wanted) < LOW_PRECISION[dtype]
 
 
 def check_scan(inputs, reverse=False, tolerance=TOLERANCE, gradient_tolerance=None):
@@ -198,35 +257,52 @@ def test_large_states_go_to_the_next_backend(has_large_states):
 
 
 @pytest.mark.parametrize(
-    ("length", "channels", "kernel_size", "reverse"),
-    [(1, 3, 4, False), (40, 70, 4, True), (5, 2, 1, False), (3, 5, 6, True)],
+    ("length", "channels", "kernel_size", "reverse", "count"),
+    [(1, 3, 4, False, 1), (40, 70, 4, True, 1), (5, 2, 1, False, 1), (3, 5, 6, True, 2), (33, 3, 4, False, 2)],
 )
-def test_convolution(length, channels, kernel_size, reverse):
+def test_convolution(length, channels, kernel_size, reverse, count):
+    """Of one layer, or of two, the second in the other direction of time."""
     generator = torch.Generator().manual_seed(0)
     shapes = [(2, length, 2 * channels), (channels, kernel_size), (channels,), (channels, kernel_size), (channels,)]
-    tensors = [torch.randn(*shape, generator=generator) for shape in shapes]
-    weight = torch.randn(2, 2, length, channels, generator=generator)
+    layers = [[torch.randn(*shape, generator=generator) for shape in shapes] for _ in range(count)]
+    weight = torch.randn(count, 2, 2, length, channels, generator=generator)
 
-    def run(convolution, device, dtype):
-        x, *parameters = [tensor.to(device=device, dtype=dtype).requires_grad_() for tensor in tensors]
+    def run(convolve, device, dtype):
+        own = [[tensor.to(device=device, dtype=dtype).requires_grad_() for tensor in layer] for layer in layers]
         # Half of each row, as the input projection gives it.
-        outputs = convolution(x[..., :channels], *parameters, reverse)
-        total = sum((output * own.to(output)).sum() for output, own in zip(outputs, weight, strict=True))
-        return [value.detach().cpu() for value in (*outputs, *torch.autograd.grad(total, [x, *parameters]))]
+        arguments = [(x[..., :channels], *rest, reverse != bool(index)) for index, (x, *rest) in enumerate(own)]
+        outputs = [output for both in convolve(*arguments) for output in both]
+        total = sum((output * one.to(output)).sum() for output, one in zip(outputs, weight.flatten(0, 1), strict=True))
+        leaves = [tensor for layer in own for tensor in layer]
+        return [value.detach().cpu() for value in (*outputs, *torch.autograd.grad(total, leaves))]
 
-    found = run(triton.convolution, DEVICE, torch.float32)
-    expected = run(reference.convolution, "cpu", torch.float64)
+    def one_by_one(convolution):
+        return lambda *arguments: [convolution(*own) for own in arguments]
+
+    found = run(triton.convolution_pair if count == 2 else one_by_one(triton.convolution), DEVICE, torch.float32)
+    expected = run(one_by_one(reference.convolution), "cpu", torch.float64)
     assert all(relative_error(*pair) < TOLERANCE for pair in zip(found, expected, strict=True))
 
 
-class Mixer(nn.Module):
+class Pair(nn.Module):
+    """A pair of layers, between the projections."""
+
     def __init__(self, channels=6, state_size=8):
         super().__init__()
         torch.manual_seed(0)
-        self.forward_ssm, self.backward_ssm = (SelectiveSSM(channels, state_size) for _ in range(2))
+        self.layers = nn.ModuleList(
+            nn.ModuleList(SelectiveSSM(channels, state_size) for _ in range(2)) for _ in range(2)
+        )
 
     def forward(self, projected_states):
-        return bidirectional_mixing(projected_states, self.forward_ssm, self.backward_ssm, backend="triton")
+        inputs = [projected_states, 2 * projected_states]
+        return torch.stack(bidirectional_mixing_pair(inputs, self.layers, backend="triton"))
+
+    def define(self, projected_states):
+        first, second = self.layers
+        return torch.stack(
+            [define_mixing(projected_states, *first), define_mixing(2 * projected_states, *second, reverse=True)]
+        )
 
 
 def mixing_gradients(function, mixer, projected_states):
@@ -236,20 +312,32 @@ def mixing_gradients(function, mixer, projected_states):
 
 
 def test_mixing():
-    mixer = Mixer().to(DEVICE)
-    projected_states = torch.randn(2, 10, 12, device=DEVICE)
+    mixer = Pair().to(DEVICE)
+    projected_states = torch.randn(2, 3, 12, device=DEVICE)
     found = mixing_gradients(mixer, mixer, projected_states)
     mixer.double()
-    expected = mixing_gradients(
-        lambda states: define_mixing(states, mixer.forward_ssm, mixer.backward_ssm), mixer, projected_states.double()
-    )
+    expected = mixing_gradients(mixer.define, mixer, projected_states.double())
     assert all(relative_error(*pair) < TOLERANCE for pair in zip(found, expected, strict=True))
+
+
+def test_a_pair_of_which_one_layer_is_used():
+    mixer = Pair(channels=2).to(DEVICE)
+    projected_states, layers = torch.randn(1, 3, 4, device=DEVICE), mixer.layers
+
+    def second(states):
+        return bidirectional_mixing_pair([states, states], layers, backend="triton")[1]
+
+    def alone(states):
+        return bidirectional_mixing(states, *layers[1], reverse=True, backend="triton")
+
+    found, expected = (mixing_gradients(one, layers[1], projected_states) for one in (second, alone))
+    assert all(relative_error(*both) < 1e-6 for both in zip(found, expected, strict=True))
 
 
 def test_autocast():
     """Projections run in bfloat16, the state stays float32, and float32 parameters get float32 gradients."""
-    mixer = Mixer().to(DEVICE)
-    projected_states = torch.randn(1, 10, 12, device=DEVICE)
+    mixer = Pair().to(DEVICE)
+    projected_states = torch.randn(1, 3, 12, device=DEVICE)
     expected = mixing_gradients(mixer, mixer, projected_states)
     with torch.autocast(DEVICE, dtype=torch.bfloat16):
         found = mixing_gradients(mixer, mixer, projected_states)
@@ -258,29 +346,30 @@ def test_autocast():
 
 
 def test_compiles_without_graph_breaks():
-    mixer = Mixer().to(DEVICE)
+    mixer = Pair().to(DEVICE)
     compiled = torch.compile(mixer, fullgraph=True, backend="aot_eager")
-    for length in (5, 9):
+    for length in (2, 3):
         projected_states = torch.randn(1, length, 12, device=DEVICE)
         found, expected = (mixing_gradients(one, mixer, projected_states) for one in (compiled, mixer))
         assert all(relative_error(*pair) < 1e-5 for pair in zip(found, expected, strict=True))
 
 
 def test_exports_with_any_length():
-    mixer = Mixer().to(DEVICE).eval()
+    mixer = Pair().to(DEVICE).eval()
     dimensions = {"projected_states": {0: torch.export.Dim.AUTO, 1: torch.export.Dim.AUTO}}
     with torch.no_grad():
-        example = torch.randn(2, 6, 12, device=DEVICE)
+        example = torch.randn(2, 3, 12, device=DEVICE)
         exported = torch.export.export(mixer, (example,), dynamic_shapes=dimensions)
         targets = [str(node.target) for node in exported.graph.nodes]
-        assert {"hf_audio_ssm.scan_triton.default", "hf_audio_ssm.convolution_triton.default"} <= set(targets)
-        other = torch.randn(3, 9, 12, device=DEVICE)
+        operators = {"hf_audio_ssm.scan_pair_triton.default", "hf_audio_ssm.convolution_pair_triton.default"}
+        assert operators <= set(targets)
+        other = torch.randn(3, 2, 12, device=DEVICE)
         assert relative_error(exported.module()(other), mixer(other)) < 1e-6
 
 
 def test_gradient_checkpointing():
-    mixer = Mixer().to(DEVICE)
-    projected_states = torch.randn(1, 7, 12, device=DEVICE)
+    mixer = Pair().to(DEVICE)
+    projected_states = torch.randn(1, 3, 12, device=DEVICE)
 
     def checkpointed(states):
         return torch.utils.checkpoint.checkpoint(mixer, states, use_reentrant=False)
@@ -290,30 +379,36 @@ def test_gradient_checkpointing():
 
 
 @pytest.mark.parametrize("name", ["scan", "convolution"])
-def test_opcheck(name):
+@pytest.mark.parametrize("count", [1, 2])
+def test_opcheck(name, count):
     generator = torch.Generator().manual_seed(0)
-    if name == "scan":
-        leaves = [tensor for one in make_directions(1, 5, 3, 4, 2, rank=2) for tensor in one]
-        leaves.append(torch.randn(1, 5, 3, generator=generator))
-        rest = (0.5, False, True)
-    else:
-        leaves = [torch.randn(*shape, generator=generator) for shape in ((1, 5, 3), (3, 4), (3,), (3, 4), (3,))]
-        rest = ()
+    leaves, rest = [], ()
+    for layer in range(count):
+        if name == "scan":
+            leaves += [tensor for one in make_directions(1, 2, 3, 4, 2, rank=2, seed=layer) for tensor in one]
+            leaves.append(torch.randn(1, 2, 3, generator=generator))
+            rest = (0.5, False, True)
+        else:
+            leaves += [torch.randn(*shape, generator=generator) for shape in ((1, 3, 3), (3, 4), (3,), (3, 4), (3,))]
     arguments = [tensor.to(DEVICE).requires_grad_() for tensor in leaves]
-    operator = getattr(torch.ops.hf_audio_ssm, f"{name}_triton").default
+    operator = getattr(torch.ops.hf_audio_ssm, f"{name}{'_pair' if count == 2 else ''}_triton").default
     torch.library.opcheck(operator, (*arguments, *rest))
 
 
-def test_the_model(monkeypatch):
+@pytest.mark.parametrize("wanted", [1, 10**6], ids=["full GPU", "GPU to fill"])
+def test_the_model(wanted, layers_of_launches, monkeypatch):
+    """Layers of a pair are computed at once unless one is enough for the GPU."""
+    monkeypatch.setattr(scan_forward, "programs_wanted", lambda device: wanted)
     torch.manual_seed(0)
-    model = SsambaForAudioClassification(SsambaConfig(hidden_size=8, num_hidden_layers=2, max_length=32, num_labels=3))
-    model = model.to(DEVICE).eval()
-    input_values = torch.randn(1, 32, 128, device=DEVICE)
+    config = SsambaConfig(hidden_size=8, num_hidden_layers=2, num_mel_bins=16, max_length=64, num_labels=3)
+    model = SsambaForAudioClassification(config).to(DEVICE).eval()
+    input_values = torch.randn(1, 64, 16, device=DEVICE)
     logits = {}
     for backend in ("triton", "reference"):
         monkeypatch.setenv("HF_AUDIO_SSM_BACKEND", backend)
         with torch.no_grad():
             logits[backend] = model(input_values).logits
+    assert layers_of_launches == ([1, 1] if wanted == 1 else [2])
     assert relative_error(logits["triton"], logits["reference"]) < TOLERANCE
 
 
@@ -327,17 +422,14 @@ def test_the_gpu_uses_triton(monkeypatch):
 @pytest.mark.parametrize("length", [1, 63, 64, 65, 513, 22_017, 100_000])
 def test_lengths_as_the_gpu_cuts_them(length, monkeypatch):
     monkeypatch.undo()
-    directions = make_directions(1, length, 48, 16, 2, 3)
-    gate = torch.randn(1, length, 48)
-    found = run_with_gradients("triton", directions, gate, False, torch.float32, "cuda")
-    expected = run_with_gradients("reference", directions, gate, False, torch.float64, "cuda")
-    for index, (value, wanted) in enumerate(zip(found, expected, strict=True)):
-        assert relative_error(value, wanted) < 1e-4, index
+    layers = make_pair(1, length, 48, 16, 3)
+    for own in (layers[:1], layers):
+        check_scans(own, tolerance=1e-4, device="cuda")
 
 
 @on_gpu
 def test_compiles_with_inductor():
-    mixer = Mixer().to("cuda")
+    mixer = Pair().to("cuda")
     projected_states = torch.randn(2, 100, 12, device="cuda")
     found, expected = (
         mixing_gradients(one, mixer, projected_states) for one in (torch.compile(mixer, fullgraph=True), mixer)
@@ -347,7 +439,7 @@ def test_compiles_with_inductor():
 
 @on_gpu
 def test_cuda_graphs():
-    mixer = Mixer().to("cuda")
+    mixer = Pair().to("cuda")
     states = torch.randn(2, 100, 12, device="cuda")
     with torch.no_grad():
         mixer(states)

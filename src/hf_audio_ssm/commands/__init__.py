@@ -6,8 +6,11 @@ import argparse
 import importlib
 import os
 import sys
+import warnings
 from collections.abc import Sequence
+from io import TextIOWrapper
 
+from .. import __version__
 from ..errors import InputError
 
 
@@ -17,7 +20,14 @@ COMMANDS = {
     "convert": "turn an original SSAMBA or SSAST checkpoint into one for transformers",
     "info": "tell what a checkpoint is, and how fast it runs here",
 }
-EXIT_CODES = """\
+EPILOG = """\
+examples:
+  hf-audio-ssm classify -m outputs/quickstart recording.wav
+  hf-audio-ssm embed -m outputs/quickstart recordings/ -o recordings.npz
+  hf-audio-ssm convert ssamba_tiny_400.pth ssamba-tiny
+  hf-audio-ssm info outputs/quickstart
+  hf-audio-ssm classify --help
+
 exit codes:
   0    all went well
   1    nothing was done; the message says why
@@ -25,6 +35,11 @@ exit codes:
   3    some audio files could not be used; all others were
   130  interrupted
 """
+
+
+def _show_warning(message: Warning | str, *_, **__) -> None:
+    """A warning in one line, without the place in the code."""
+    print(f"warning: {message}", file=sys.stderr)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -35,13 +50,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv (`Sequence[str]`, *optional*): The arguments; by default those of the process.
 
     Returns:
-        `int`: The exit code, see `EXIT_CODES`.
+        `int`: The exit code, see `EPILOG`.
     """
     argv = list(sys.argv[1:] if argv is None else argv)
     formatting = {"formatter_class": argparse.RawDescriptionHelpFormatter}
     parser = argparse.ArgumentParser(
-        "hf-audio-ssm", description="Audio state-space models for transformers.", epilog=EXIT_CODES, **formatting
+        "hf-audio-ssm", description="Audio state-space models for transformers.", epilog=EPILOG, **formatting
     )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     modules = {}
     for name, summary in COMMANDS.items():
@@ -57,14 +73,19 @@ def main(argv: Sequence[str] | None = None) -> int:
             logging.disable_progress_bar()
             logging.set_verbosity_error()
     arguments = vars(parser.parse_args(argv))
+    if isinstance(sys.stdout, TextIOWrapper):
+        # Names of files may hold what the terminal's encoding has not, or bytes that are no text.
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        return modules[arguments.pop("command")].run(**arguments)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+        with warnings.catch_warnings():
+            warnings.showwarning = _show_warning
+            return modules[arguments.pop("command")].run(**arguments)
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
         # Whoever read the output has seen enough; nothing may be written to it when the process ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except (InputError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1

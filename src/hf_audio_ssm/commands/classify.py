@@ -21,6 +21,7 @@ from tqdm.auto import tqdm
 from transformers import AutoFeatureExtractor, AutoModelForAudioClassification, pipeline
 from transformers.utils import find_adapter_config_file
 
+from ..embedding import is_missing_folder
 from ..errors import InputError
 from .clips import add_clip_arguments, choose_device, exit_code, find_files, read_batches
 
@@ -38,6 +39,8 @@ def load_classifier(model: str, revision: str | None) -> tuple:
     Raises:
         [`InputError`]: If it cannot be loaded, or has no trained head.
     """
+    if is_missing_folder(model):
+        raise InputError(f"--model {model} cannot be loaded: there is no such folder")
     try:
         classifier, info = AutoModelForAudioClassification.from_pretrained(
             model, revision=revision, output_loading_info=True

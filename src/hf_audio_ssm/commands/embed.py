@@ -18,6 +18,7 @@ import json as json_module
 import os
 import tempfile
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import torch
@@ -59,7 +60,7 @@ def _steps_first(frames: torch.Tensor) -> np.ndarray:
     return frames.movedim(-2, 0).cpu().numpy()
 
 
-def write_npz(file, paths: list[Path], embeddings: list[ClipEmbedding], with_frames: bool) -> None:
+def write_npz(file: BinaryIO, paths: list[Path], embeddings: list[ClipEmbedding], with_frames: bool) -> None:
     """Writes arrays to an open binary file."""
     arrays = {
         "files": np.array([str(path) for path in paths]),
@@ -73,12 +74,14 @@ def write_npz(file, paths: list[Path], embeddings: list[ClipEmbedding], with_fra
     np.savez(file, **arrays)
 
 
-def write_parquet(file, paths: list[Path], embeddings: list[ClipEmbedding], with_frames: bool) -> None:
+def write_parquet(file: BinaryIO, paths: list[Path], embeddings: list[ClipEmbedding], with_frames: bool) -> None:
     """Writes a table to an open binary file."""
     import pyarrow
     import pyarrow.parquet
 
-    columns = {"file": [str(path) for path in paths], "clip": [embedding.clip.tolist() for embedding in embeddings]}
+    # Parquet takes UTF-8 only, names of files are any bytes.
+    names = [os.fsencode(path).decode("utf-8", "backslashreplace") for path in paths]
+    columns = {"file": names, "clip": [embedding.clip.tolist() for embedding in embeddings]}
     kind = pyarrow.list_(pyarrow.float32())
     if embeddings[0].clip.ndim == 2:
         kind = pyarrow.list_(kind)

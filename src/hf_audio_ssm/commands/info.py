@@ -1,8 +1,8 @@
 # Copyright 2026 The hf-audio-ssm authors.
 # SPDX-License-Identifier: Apache-2.0
 """
-Tells what a checkpoint is: sizes, input, grid of patches, labels; which kernels are available here, and how long one clip
-takes, measured.
+Tells what a checkpoint is: sizes, input, grid of patches, labels; which kernels are used here and why not others, and how
+long one clip takes, measured.
 
 examples:
   hf-audio-ssm info org/ssamba-tiny
@@ -16,6 +16,7 @@ import time
 from typing import Any
 
 import torch
+from transformers import PreTrainedModel, SequenceFeatureExtractor
 
 from .. import ops
 from ..embedding import load_encoder
@@ -34,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 @torch.no_grad()
-def measure(encoder, feature_extractor) -> float:
+def measure(encoder: PreTrainedModel, feature_extractor: SequenceFeatureExtractor) -> float:
     """Seconds that a clip of the feature extractor's length takes, filter bank and encoder: the median of some runs."""
     rate = feature_extractor.sampling_rate
     clip = torch.randn(rate * feature_extractor.max_length // 100, generator=torch.Generator().manual_seed(0))
@@ -53,7 +54,7 @@ def describe(model: str, revision: str | None, device: str | None) -> dict[str, 
     What the command tells, by name.
 
     Raises:
-        [`InputError`]: If the checkpoint cannot be loaded.
+        [`InputError`]: If the checkpoint cannot be loaded, or HF_AUDIO_SSM_BACKEND asks for kernels that are not available.
     """
     chosen_device = choose_device(device)
     encoder, feature_extractor = load_encoder(model, revision, chosen_device)
@@ -79,7 +80,7 @@ def describe(model: str, revision: str | None, device: str | None) -> dict[str, 
         "tokens": config.num_prefix_tokens + rows * columns,
         "columns_per_second": 100 / config.time_stride,
         "labels": [config.id2label[index] for index in sorted(config.id2label)] if is_classifier else None,
-        "kernels": list(ops.available_backends(chosen_device, torch.float32)),
+        "kernels": ops.explain_backends(chosen_device, torch.float32),
         "device": str(chosen_device),
         "threads": torch.get_num_threads(),
         "seconds_per_clip": measure(encoder, feature_extractor),
@@ -102,7 +103,8 @@ def run(model: str, revision: str | None, device: str | None, json: bool) -> int
         "grid": "{} x {} (frequency x time), {} tokens; {:g} columns a second".format(
             *facts["patch_grid"], facts["tokens"], facts["columns_per_second"]
         ),
-        "kernels": f"{', '.join(facts['kernels'])} on {facts['device']}",
+        "kernels": f"on {facts['device']}: "
+        + "; ".join(f"{name} {explanation}" for name, explanation in facts["kernels"].items()),
         "speed": f"{facts['seconds_per_clip']:.3f} s for a clip, {speed:.0f} times real time "
         f"(median of {RUNS}, measured now, {facts['threads']} threads)",
     }

@@ -23,7 +23,7 @@ from typing import Any
 
 import torch
 import transformers
-from huggingface_hub import HfApi, ModelCard, hf_hub_download
+from huggingface_hub import ModelCard, hf_hub_download
 from huggingface_hub.errors import EntryNotFoundError, HFValidationError, HTTPError
 from huggingface_hub.utils import validate_repo_id
 from safetensors import SafetensorError
@@ -407,30 +407,6 @@ def write_checkpoint(
                 raise
     except (OSError, SafetensorError) as error:
         raise ConversionError(f"OUTPUT_DIR {target} cannot be written: {error}") from error
-
-
-def push_folder(folder: Path, repo_id: str, private: bool = False) -> str:
-    """
-    Uploads a converted folder to a model repository on the Hub, which is created if there is none.
-
-    Returns:
-        `str`: The repository's address.
-
-    Raises:
-        [`ConversionError`]: If the Hub refuses, or the repository exists and is public where it should be private.
-    """
-    api = HfApi()
-    try:
-        url = api.create_repo(repo_id, private=private or None, exist_ok=True)
-        # For a repository that exists, `private` changes nothing.
-        if private and not api.model_info(repo_id).private:
-            raise ConversionError(
-                f"--push_to_hub {repo_id} exists and is public, so with --private nothing was uploaded."
-            )
-        api.upload_folder(repo_id=repo_id, folder_path=folder, commit_message="Upload the converted checkpoint")
-    except (HTTPError, OSError, HFValidationError) as error:
-        raise ConversionError(f"{folder} is complete, but could not be pushed to {repo_id}: {error}") from error
-    return str(url)
 
 
 def add_common_arguments(parser: argparse.ArgumentParser) -> None:

@@ -19,9 +19,12 @@ from huggingface_hub import ModelCard, ModelCardData
 from huggingface_hub.errors import StrictDataclassError
 from transformers import PreTrainedModel
 
-from ..model_card import fill_card
+from ..errors import InputError
+from ..hub_push import push_folder
+from ..model_card import describe_input, fill_card
 from ..models.patch_encoder.configuration_patch_encoder import PatchEncoderConfig
 from ..models.ssamba.feature_extraction_ssamba import NORMALIZATION_PRESETS, SsambaFeatureExtractor
+from ..original_work import OriginalWork
 from .checkpoint_conversion import (
     CheckpointSource,
     ConversionError,
@@ -32,7 +35,6 @@ from .checkpoint_conversion import (
     find_checkpoint,
     listed,
     logger,
-    push_folder,
     read_state_dict,
     shape_of,
     write_checkpoint,
@@ -66,7 +68,7 @@ class Original:
     What is particular to an original model.
 
     Args:
-        description (`str`): For the card, its name with a link and what it stands for.
+        work ([`OriginalWork`]): Whose work it is.
         config_class (`type`): Its configuration in the package.
         pretraining_class (`type`): Its model with the heads of pretraining.
         classification_class (`type`): Its model with a classifier.
@@ -75,12 +77,10 @@ class Original:
         describe (`Callable[[PatchEncoderConfig], dict[str, str]]`): Rows of the card's table on the encoder.
         num_published_layers (`int`): Layers of the published models.
         published_file (`str`): Pattern of a published file's name, whose group is the number of masked patches.
-        repository (`str`): Where its code is on GitHub.
         tags (`tuple[str, ...]`): Of the card.
-        citation (`str`): BibTeX entry.
     """
 
-    description: str
+    work: OriginalWork
     config_class: type[PatchEncoderConfig]
     pretraining_class: type[PreTrainedModel]
     classification_class: type[PreTrainedModel]
@@ -89,9 +89,7 @@ class Original:
     describe: Callable[[PatchEncoderConfig], dict[str, str]]
     num_published_layers: int
     published_file: str
-    repository: str
     tags: tuple[str, ...]
-    citation: str
 
     def original_name(self, name: str) -> str:
         """The name that a parameter of the package has in the original."""
@@ -377,8 +375,9 @@ def make_card(
     }
     if is_pretraining and config.num_masked_patches is not None:
         facts["Masked patches"] = f"{config.num_masked_patches} of {rows * columns} per clip"
+    facts["SHA-256 of the checkpoint"] = f"`{source.sha256()}`"
     card_data = ModelCardData(
-        license="bsd-3-clause",
+        license=original.work.license,
         library_name="transformers",
         pipeline_tag=None if is_pretraining else "audio-classification",
         tags=[*original.tags],
@@ -388,17 +387,15 @@ def make_card(
         "converted.md",
         card_data,
         model_name=model_name,
-        description=f"{original.description}, {f'{size} size, ' if size else ''}{task}",
+        work=original.work,
+        description=f"{f'{size} size, ' if size else ''}{task}",
         facts=facts,
         source=source,
-        sha256=source.sha256(),
         is_pretraining=is_pretraining,
         has_label_names=has_label_names,
         hidden_size=config.hidden_size,
-        feature_extractor=feature_extractor,
+        input=describe_input(feature_extractor, config),
         normalization=normalization,
-        original_code=original.repository,
-        citation=original.citation,
     )
 
 
@@ -522,8 +519,22 @@ def convert_patch_encoder(
         "AutoModelForPreTraining" if is_pretraining else "AutoModelForAudioClassification",
     )
     if push_to_hub is not None:
-        logger.info(f"pushed to {push_folder(target, push_to_hub, private)}")
+        try:
+            what = f"{target} is complete, but"
+            url = push_folder(target, push_to_hub, "Upload the converted checkpoint", what, private or None)
+        except InputError as error:
+            raise ConversionError(str(error)) from error
+        logger.info(f"pushed to {url}")
     return target
+
+
+def make_patch_encoder_parser(
+    description: str, add_arguments: Callable[[argparse._ActionsContainer], None]
+) -> argparse.ArgumentParser:
+    """A converter's command line, with the arguments that its model alone has."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_arguments(add_patch_encoder_arguments(parser))
+    return parser
 
 
 def add_patch_encoder_arguments(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:

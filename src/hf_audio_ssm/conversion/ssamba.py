@@ -24,17 +24,9 @@ import torch
 
 from ..models.ssamba.configuration_ssamba import SsambaConfig
 from ..models.ssamba.modeling_ssamba import SsambaForAudioClassification, SsambaForPreTraining
+from ..original_work import ORIGINAL_WORKS
 from .checkpoint_conversion import ConversionError, count_layers, shape_of
-from .patch_encoder_conversion import Original, add_patch_encoder_arguments, convert_patch_encoder
-
-
-CITATION = """\
-@article{shams2024ssamba,
-  title = {{SSAMBA}: Self-Supervised Audio Representation Learning with {Mamba} State Space Model},
-  author = {Shams, Siavash and Dindar, Sukru Samet and Jiang, Xilin and Mesgarani, Nima},
-  journal = {arXiv preprint arXiv:2405.11831},
-  year = {2024}
-}"""
+from .patch_encoder_conversion import Original, convert_patch_encoder, make_patch_encoder_parser
 
 
 def describe(config: SsambaConfig) -> dict[str, str]:
@@ -47,7 +39,7 @@ def describe(config: SsambaConfig) -> dict[str, str]:
 
 
 ORIGINAL = Original(
-    description="[SSAMBA](https://arxiv.org/abs/2405.11831) (Self-Supervised Audio Mamba)",
+    work=ORIGINAL_WORKS["ssamba"],
     config_class=SsambaConfig,
     pretraining_class=SsambaForPreTraining,
     classification_class=SsambaForAudioClassification,
@@ -63,9 +55,7 @@ ORIGINAL = Original(
     describe=describe,
     num_published_layers=24,
     published_file=r"ssamba_(?:tiny|small|base)_(250|300|400)\.pth",
-    repository="SiavashShams/ssamba",
     tags=("ssamba", "audio", "mamba", "state-space-model"),
-    citation=CITATION,
 )
 
 
@@ -117,6 +107,4 @@ def add_arguments(parser: argparse._ActionsContainer) -> None:
 
 def make_parser() -> argparse.ArgumentParser:
     """The command line; its destinations are the arguments of [`convert`]."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add_arguments(add_patch_encoder_arguments(parser))
-    return parser
+    return make_patch_encoder_parser(__doc__, add_arguments)

@@ -24,19 +24,9 @@ import torch
 
 from ..models.ssast.configuration_ssast import SsastConfig
 from ..models.ssast.modeling_ssast import SsastForAudioClassification, SsastForPreTraining
+from ..original_work import ORIGINAL_WORKS
 from .checkpoint_conversion import ConversionError, count_layers, shape_of
-from .patch_encoder_conversion import PUBLISHED_SIZES, Original, add_patch_encoder_arguments, convert_patch_encoder
-
-
-CITATION = """\
-@inproceedings{gong2022ssast,
-  title = {{SSAST}: Self-Supervised Audio Spectrogram Transformer},
-  author = {Gong, Yuan and Lai, Cheng-I and Chung, Yu-An and Glass, James},
-  booktitle = {Proceedings of the AAAI Conference on Artificial Intelligence},
-  volume = {36},
-  pages = {10699--10709},
-  year = {2022}
-}"""
+from .patch_encoder_conversion import PUBLISHED_SIZES, Original, convert_patch_encoder, make_patch_encoder_parser
 
 
 def describe(config: SsastConfig) -> dict[str, str]:
@@ -48,7 +38,7 @@ def describe(config: SsastConfig) -> dict[str, str]:
 
 
 ORIGINAL = Original(
-    description="[SSAST](https://arxiv.org/abs/2110.09784) (Self-Supervised Audio Spectrogram Transformer)",
+    work=ORIGINAL_WORKS["ssast"],
     config_class=SsastConfig,
     pretraining_class=SsastForPreTraining,
     classification_class=SsastForAudioClassification,
@@ -67,9 +57,7 @@ ORIGINAL = Original(
     describe=describe,
     num_published_layers=12,
     published_file=r"SSAST-(?:Tiny|Small|Base)-(?:Patch|Frame)-(250|400)\.pth",
-    repository="YuanGongND/ssast",
     tags=("ssast", "audio", "transformer"),
-    citation=CITATION,
 )
 
 
@@ -120,6 +108,4 @@ def add_arguments(parser: argparse._ActionsContainer) -> None:
 
 def make_parser() -> argparse.ArgumentParser:
     """The command line; its destinations are the arguments of [`convert`]."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add_arguments(add_patch_encoder_arguments(parser))
-    return parser
+    return make_patch_encoder_parser(__doc__, add_arguments)

@@ -79,6 +79,46 @@ def read_audio(
     return np.ascontiguousarray(samples, dtype=np.float32)
 
 
+def sound_path(path: str | os.PathLike) -> str | bytes:
+    """A path as soundfile takes it: as bytes, for names that are no UTF-8; Windows has none of these."""
+    return os.fsencode(path) if os.name == "posix" else os.fspath(path)
+
+
+def read_seconds(clip: str | os.PathLike | Mapping[str, Any]) -> float:
+    """
+    Length of a clip, as [`read_audio`] takes it, in seconds, from its header where it is a file.
+
+    Raises:
+        [`ClipError`]: If the clip is missing, empty or no audio.
+    """
+    if isinstance(clip, Mapping) and clip.get("array") is not None:
+        return np.shape(clip["array"])[-1] / clip["sampling_rate"]
+    name = clip_name(clip)
+    try:
+        with sf.SoundFile(_open(clip, name)) as file:
+            return file.frames / file.samplerate
+    except ClipError:
+        raise
+    except (OSError, RuntimeError, ValueError, TypeError) as error:
+        raise ClipError(name, f"cannot be read as audio ({str(error).strip()})") from error
+
+
+def _open(clip: str | os.PathLike | Mapping[str, Any], name: str) -> str | bytes | BytesIO:
+    """What soundfile can open."""
+    if isinstance(clip, Mapping) and clip.get("bytes") is not None:
+        source, size = BytesIO(clip["bytes"]), len(clip["bytes"])
+    else:
+        path = clip["path"] if isinstance(clip, Mapping) else clip
+        if not Path(path).is_file():
+            raise ClipError(name, "no such file")
+        if not os.access(path, os.R_OK):
+            raise ClipError(name, "may not be read (permission denied)")
+        source, size = sound_path(path), os.path.getsize(path)
+    if not size:
+        raise ClipError(name, "the file is empty")
+    return source
+
+
 def _read(
     clip: str | os.PathLike | Mapping[str, Any],
     name: str,
@@ -99,17 +139,8 @@ def _read(
         start, wanted = crop(samples.shape[-1], rate)
         return samples[..., start : start + wanted], rate
 
-    if isinstance(clip, Mapping) and clip.get("bytes") is not None:
-        source, size = BytesIO(clip["bytes"]), len(clip["bytes"])
-    else:
-        path = clip["path"] if isinstance(clip, Mapping) else clip
-        if not Path(path).is_file():
-            raise ClipError(name, "no such file")
-        source, size = os.fspath(path), os.path.getsize(path)
-    if not size:
-        raise ClipError(name, "the file is empty")
     try:
-        with sf.SoundFile(source) as file:
+        with sf.SoundFile(_open(clip, name)) as file:
             rate, length = file.samplerate, file.frames
             start, wanted = crop(length, rate)
             if wanted < length:
@@ -121,7 +152,9 @@ def _read(
     except ClipError:
         raise
     except (OSError, RuntimeError, ValueError, TypeError) as error:
-        raise ClipError(name, f"cannot be read as audio ({str(error).strip()})") from error
+        # Without the path, which is the error's own.
+        reason = error.error_string if isinstance(error, sf.LibsndfileError) else str(error)
+        raise ClipError(name, f"cannot be read as audio ({reason.strip().rstrip('.')})") from error
     if samples.shape[1] < MIN_SHARE_OF_HEADER * wanted:
         raise ClipError(name, f"is cut off: its header says {length / rate:.2f} s")
     return samples, rate

@@ -34,12 +34,14 @@ class LabelledClips:
         names (`list[str]`): The name of each class.
         is_multi_label (`bool`): Whether `label` is a list.
         fold (`int`, *optional*): The fold that is the test split.
+        drawn (`tuple[str, ...]`, *optional*): The splits that the data lack, drawn from the training clips.
     """
 
     splits: dict[str, datasets.Dataset]
     names: list[str]
     is_multi_label: bool
     fold: int | None = None
+    drawn: tuple[str, ...] = ()
 
     @property
     def problem_type(self) -> str:
@@ -74,7 +76,7 @@ class LabelledDataArguments:
     check_clips: bool = field(default=True, metadata={"help": "Read every clip once before training starts."})
     split_seed: int = field(default=0, metadata={"help": "Of the draw of splits that the data lack."})
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.test_folds is not None and self.fold_column is None:
             raise InputError(f"--test_folds needs --fold_column, got --test_folds {self.test_folds} alone")
         if self.fold_column is not None and (self.validation_data or self.test_data):
@@ -244,4 +246,4 @@ def label_clips(tables: dict[str, datasets.Dataset], source: str, seed: int = 0)
         train = splits["train"]
         for split, indices in draw_splits(strata, missing, seed, source).items():
             splits[split] = train.select(indices)
-    return LabelledClips(splits, names, is_multi_label)
+    return LabelledClips(splits, names, is_multi_label, drawn=tuple(missing))

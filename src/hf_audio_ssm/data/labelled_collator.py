@@ -27,6 +27,10 @@ class LabelledClipCollator:
         num_labels (`int`): Number of classes.
         multi_hot (`bool`): Whether labels are shares of each class, float32 (batch_size, num_labels), not class indices.
         augmentation (`Augmentation`, *optional*): What is done to the clips.
+        padding (`str`, *optional*, defaults to `"max_length"`):
+            Whether clips are padded to the feature extractor's `"max_length"` or to the `"longest"` of the batch.
+        min_frames (`int`, *optional*, defaults to 1):
+            Frames that an attention mask leaves each clip, of padding where it has less itself: those of one patch.
 
     Raises:
         `ValueError`: If the augmentation mixes labels, which takes `multi_hot`.
@@ -38,6 +42,8 @@ class LabelledClipCollator:
         num_labels: int,
         multi_hot: bool,
         augmentation: Augmentation | None = None,
+        padding: str = "max_length",
+        min_frames: int = 1,
     ):
         if augmentation is not None and augmentation.mixes_labels and not multi_hot:
             raise ValueError("`multi_hot` must be true for an augmentation that mixes labels, got False.")
@@ -45,6 +51,7 @@ class LabelledClipCollator:
         self.num_labels = num_labels
         self.multi_hot = multi_hot
         self.augmentation = augmentation or Augmentation()
+        self.padding, self.min_frames = padding, min_frames
 
     @property
     def silence(self) -> float:
@@ -53,6 +60,12 @@ class LabelledClipCollator:
         return -extractor.mean / (2 * extractor.std) if extractor.do_normalize else 0.0
 
     def __call__(self, rows: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
+        """
+        A batch of `input_values` `(clips, frames, mel bins)` and `labels`, `(clips,)` or, multi-hot, `(clips, classes)`.
+
+        Raises:
+            [`ClipError`]: If a clip cannot be used.
+        """
         rate = self.feature_extractor.sampling_rate
         # A frame spans 25 ms and a new one begins every 10 ms.
         seconds = self.feature_extractor.max_length / FRAMES_PER_SECOND + 0.015
@@ -62,9 +75,23 @@ class LabelledClipCollator:
         for row, label in enumerate(rows):
             labels[row, label["label"]] = 1
         waveforms, labels = self.augmentation.waveforms(waveforms, labels, rate)
-        batch = dict(self.feature_extractor(waveforms, sampling_rate=rate, return_tensors="pt"))
+        batch = self._extract_features(waveforms, rate)
         if self.augmentation.spectrogram_transforms:
-            clips = [self.augmentation.spectrogram(clip, self.silence) for clip in batch["input_values"]]
-            batch["input_values"] = torch.stack(clips)
+            lengths = (
+                batch.get("attention_mask", torch.ones(batch["input_values"].shape[:2])).sum(dim=1).int().tolist()
+            )
+            for values, length in zip(batch["input_values"], lengths, strict=True):
+                values[:length] = self.augmentation.spectrogram(values[:length], self.silence)
         labels = torch.from_numpy(labels)
         return {**batch, "labels": labels if self.multi_hot else labels.argmax(dim=1)}
+
+    def _extract_features(self, waveforms: list[np.ndarray], rate: int) -> dict[str, torch.Tensor]:
+        options = {"sampling_rate": rate, "return_tensors": "pt"}
+        batch = dict(self.feature_extractor(waveforms, padding=self.padding, **options))
+        if batch["input_values"].shape[1] < self.min_frames:
+            batch = dict(
+                self.feature_extractor(waveforms, padding="max_length", max_length=self.min_frames, **options)
+            )
+        if "attention_mask" in batch:
+            batch["attention_mask"][:, : self.min_frames] = 1
+        return batch

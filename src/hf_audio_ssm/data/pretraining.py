@@ -156,6 +156,7 @@ class PretrainingClips(Dataset):
                 refuse_unusable(skipped)
 
     def draw_row(self, rng: np.random.Generator) -> Mapping[str, Any]:
+        """Any row of the data set."""
         return self.dataset[int(rng.integers(len(self.dataset)))]
 
 
@@ -240,7 +241,11 @@ class PretrainingStream(IterableDataset):
                 rng = np.random.default_rng((self.seed, self.rank, worker, epoch, number))
                 partners = []
 
-                def draw_row(rows=rows, row=row, partners=partners):
+                def draw_row(
+                    rows: Iterator[tuple[int, Mapping[str, Any]]] = rows,
+                    row: Mapping[str, Any] = row,
+                    partners: list[tuple[int | None, Mapping[str, Any]]] = partners,
+                ) -> Mapping[str, Any]:
                     # At the end of an epoch the clip is its own partner.
                     partners.append(next(rows, (None, row)))
                     return partners[-1][1]

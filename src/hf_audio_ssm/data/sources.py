@@ -6,14 +6,18 @@ the Hub; several of them mixed by weight; streamed or not.
 """
 
 import math
-import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import datasets
 
 from ..errors import InputError
+from ..hub_names import data_on_hub
 from .folders import list_audio
+
+
+AnyDataset = TypeVar("AnyDataset", datasets.Dataset, datasets.IterableDataset)
 
 
 def make_dataset(clips: list[tuple[Path, str]], labels: list[str]) -> datasets.Dataset:
@@ -53,11 +57,12 @@ def open_source(
             return dataset.to_iterable_dataset(num_shards=min(64, len(dataset))) if streaming else dataset
         if source.endswith(".parquet"):
             return datasets.load_dataset("parquet", data_files=source, split="train", streaming=streaming)
-        if path.exists() or source.startswith((".", "/")):
+        named = data_on_hub(source)
+        if named is None:
             raise InputError(
                 f"{source}: must be a folder of audio, a parquet file, a saved data set, or a name on the Hub"
             )
-        name, configuration, named_split = re.fullmatch(r"([^:@]+)(?::([^@]+))?(?:@(.+))?", source).groups()
+        name, configuration, named_split = named
         return datasets.load_dataset(name, configuration, split=named_split or split, streaming=streaming)
     except InputError:
         raise
@@ -65,7 +70,7 @@ def open_source(
         raise InputError(f"{source}: cannot be loaded as a data set ({type(error).__name__}: {error})") from error
 
 
-def undecoded(dataset, source: str, column: str = "audio"):
+def undecoded(dataset: AnyDataset, source: str, column: str = "audio") -> AnyDataset:
     """
     A data set whose clips, in `column`, are left as paths and bytes. Some sources store these without saying that they are
     audio.

@@ -2,8 +2,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Recordings of any length, block by block, with a report of what is wrong with them."""
 
+import io
 import os
+import re
+import shutil
+import tempfile
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -13,7 +18,7 @@ import soundfile as sf
 import soxr
 
 from ..errors import ClipError
-from .decoding import clip_name
+from .decoding import clip_name, sound_path
 
 
 BLOCK_SECONDS = 10.0
@@ -23,6 +28,14 @@ SILENT_BELOW = 1e-4
 MIN_SILENT_SECONDS = 1.0
 CLIPPED_FROM = 0.999
 MIN_CLIPPED_SAMPLES = 3
+# Damage no further apart is one note.
+MERGED_SECONDS = 1.0
+# Float32's sums of squares overflow beyond.
+LARGEST_SAMPLE = 1e15
+# What programs write to a WAV header where they do not know yet how much will follow.
+UNKNOWN_SIZES = (0x7FFFFFFF, 0xFFFFFFFF)
+# A block with more channels than samples is taken for one the wrong way round, unless it could be a short last one.
+MAX_CHANNELS_OF_SHORT_BLOCKS = 32
 NOTE_COLUMNS = ["onset", "offset", "kind", "detail"]
 
 
@@ -38,6 +51,57 @@ def _find_runs(is_active: np.ndarray, max_gap: int = 0) -> list[tuple[int, int]]
     return runs
 
 
+class _Section(io.RawIOBase):
+    """Bytes `start` to `end` of a file that can seek, as a file."""
+
+    def __init__(self, file: BinaryIO, start: int, end: int):
+        self.file, self.start, self.end, self.position = file, start, end, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        self.position = (
+            offset + {os.SEEK_SET: 0, os.SEEK_CUR: self.position, os.SEEK_END: self.end - self.start}[whence]
+        )
+        return self.position
+
+    def tell(self) -> int:
+        return self.position
+
+    def readinto(self, buffer: memoryview) -> int:
+        self.file.seek(self.start + self.position)
+        content = self.file.read(max(0, min(len(buffer), self.end - self.start - self.position)))
+        buffer[: len(content)] = content
+        self.position += len(content)
+        return len(content)
+
+
+def _split_chain(file: BinaryIO) -> list[_Section]:
+    """
+    The links of a chained Ogg file (RFC 3533), of which libsndfile reads the first alone; other files come whole. A link
+    ends where pages that begin a stream follow others.
+    """
+    end = file.seek(0, os.SEEK_END)
+    position, starts, in_beginning = 0, [], False
+    while position < end:
+        file.seek(position)
+        header = file.read(27)
+        if len(header) < 27 or header[:4] != b"OggS":
+            break
+        begins = bool(header[5] & 2)
+        if begins and not in_beginning:
+            starts.append(position)
+        in_beginning = begins
+        position += 27 + header[26] + sum(file.read(header[26]))
+    starts = starts or [0]
+    # What follows the last page that can be told is the last link's: libsndfile finds the next page.
+    return [_Section(file, start, stop) for start, stop in zip(starts, [*starts[1:], end], strict=True)]
+
+
 class AudioStream:
     """
     Iterates over the samples of a recording as mono float32 blocks at one rate, once. Whatever can be read is read; what
@@ -45,18 +109,23 @@ class AudioStream:
 
     Args:
         audio (`str`, `PathLike`, binary file, or iterable):
-            A path; an open file that can seek; or blocks, each as `datasets` gives decoded audio: a mapping with `array`,
-            of shape (samples,) or (channels, samples), and `sampling_rate`, which may change from block to block.
+            A path; an open binary file; or blocks, each as `datasets` gives decoded audio: a mapping with `array`, of shape
+            (samples,) or (channels, samples), and `sampling_rate`, which may change from block to block. Integers are
+            fractions of their type's full scale. What cannot seek, such as a pipe, is first copied to a temporary file.
         sampling_rate (`int`): Wanted rate in hertz.
 
     Raises:
         [`ClipError`]: If the file is missing, empty or no audio, or a block is none.
+        `TypeError`: If `audio` is something else.
     """
 
     def __init__(self, audio: str | os.PathLike | BinaryIO | Iterable[Mapping[str, Any]], sampling_rate: int):
         self.audio, self.sampling_rate = audio, sampling_rate
         self.is_path, self.is_file = isinstance(audio, (str, os.PathLike)), hasattr(audio, "read")
-        self.name = Path(audio).stem if self.is_path else "audio"
+        own_name = audio if self.is_path else getattr(audio, "name", None)
+        self.name = (
+            Path(own_name).stem if isinstance(own_name, (str, os.PathLike)) and Path(own_name).stem else "audio"
+        )
         self.total_seconds: float | None = None
         # Seconds given out so far.
         self.seconds = 0.0
@@ -64,22 +133,37 @@ class AudioStream:
         self._num_samples = 0
         self._pending = np.empty(0, dtype=np.float32)
         self._peaks: list[np.ndarray] = []
-        self._clipped: list[tuple[float, float]] = []
-        if self.is_path and not Path(audio).is_file():
-            raise ClipError(clip_name(audio), "no such file")
-        if self.is_path and not os.path.getsize(audio):
-            raise ClipError(clip_name(audio), "the file is empty")
-        if not (self.is_path or self.is_file or isinstance(audio, Iterable)):
+        self._clipped: list[tuple[float, float, int]] = []
+        self._invalid: list[tuple[float, float, int]] = []
+        if self.is_path:
+            self._check_path(Path(audio))
+        elif isinstance(audio, io.TextIOBase):
+            raise TypeError("`audio` must be a file opened in binary mode ('rb'), got one opened as text.")
+        elif isinstance(audio, (Mapping, bytes, bytearray)) or hasattr(audio, "ndim"):
+            raise TypeError(
+                "`audio` must be a path, a binary file or an iterable of decoded blocks, such as "
+                f'[{{"array": samples, "sampling_rate": 16000}}], got {type(audio).__name__}.'
+            )
+        elif not (self.is_file or isinstance(audio, Iterable)):
             raise TypeError(
                 f"`audio` must be a path, a binary file or an iterable of decoded blocks, got {type(audio).__name__}."
             )
+
+    @staticmethod
+    def _check_path(path: Path) -> None:
+        if path.is_dir():
+            raise ClipError(clip_name(path), "is a folder, expected a file")
+        if not path.exists():
+            raise ClipError(clip_name(path), "no such file")
+        if path.is_file() and not path.stat().st_size:
+            raise ClipError(clip_name(path), "the file is empty")
 
     @property
     def notes(self) -> pd.DataFrame:
         """
         What was noticed so far, by onset: `onset` and `offset` in seconds, `kind` ("resampled", "rate_change", "truncated",
-        "invalid" for NaN and infinite samples, which are read as zeros, "silence" from a second on, "clipping") and a
-        `detail` in words.
+        "invalid" for samples that are NaN, infinite or beyond any scale, which are read as zeros, "silence" from a second
+        on, "clipping") and a `detail` in words.
         """
         notes = list(self._notes)
         peaks = np.concatenate(self._peaks) if self._peaks else np.empty(0, dtype=np.float32)
@@ -87,8 +171,12 @@ class AudioStream:
             if (end - start) * SECONDS_PER_HOP >= MIN_SILENT_SECONDS:
                 detail = f"nothing above {SILENT_BELOW:g} of full scale"
                 notes.append((start * SECONDS_PER_HOP, min(end * SECONDS_PER_HOP, self.seconds), "silence", detail))
-        for onset, offset in self._clipped:
-            notes.append((onset, offset, "clipping", f"runs of samples at {CLIPPED_FROM:g} of full scale or above"))
+        for onset, offset, count in self._clipped:
+            detail = f"{count} samples in runs at {CLIPPED_FROM:g} of full scale or above"
+            notes.append((onset, offset, "clipping", detail))
+        for onset, offset, count in self._invalid:
+            detail = f"{count} samples that are NaN, infinite or beyond {LARGEST_SAMPLE:g}, read as zeros"
+            notes.append((onset, offset, "invalid", detail))
         return pd.DataFrame(sorted(notes), columns=NOTE_COLUMNS)
 
     def note(self, onset: float, offset: float, kind: str, detail: str) -> None:
@@ -127,69 +215,97 @@ class AudioStream:
         return samples
 
     def _check(self, samples: np.ndarray, rate: int) -> None:
-        """Replaces what is no number, and notes it and what is clipped; `samples` (channels, samples)."""
-        bad = ~np.isfinite(samples)
-        if bad.any():
-            samples[bad] = 0
-            end = self.seconds + samples.shape[1] / rate
-            self.note(
-                self.seconds, end, "invalid", f"{int(bad.sum())} samples that are NaN or infinite, read as zeros"
-            )
+        """Replaces what cannot be used, and notes it and what is clipped; `samples` (channels, samples)."""
+        # NaN compares as false.
+        is_bad = ~(np.abs(samples) <= LARGEST_SAMPLE)
+        if is_bad.any():
+            samples[is_bad] = 0
+            is_bad = is_bad.any(axis=0)
+            for start, end in _find_runs(is_bad, max_gap=round(MERGED_SECONDS * rate)):
+                self._add_damage(self._invalid, start, end, int(is_bad[start:end].sum()), rate)
         is_loud = (np.abs(samples) >= CLIPPED_FROM).any(axis=0)
         if is_loud.any():
-            runs = [run for run in _find_runs(is_loud) if run[1] - run[0] >= MIN_CLIPPED_SAMPLES]
-            for start, end in runs:
-                onset, offset = self.seconds + start / rate, self.seconds + end / rate
-                if self._clipped and onset - self._clipped[-1][1] <= 1.0:
-                    self._clipped[-1] = (self._clipped[-1][0], offset)
-                else:
-                    self._clipped.append((onset, offset))
+            for start, end in _find_runs(is_loud):
+                if end - start >= MIN_CLIPPED_SAMPLES:
+                    self._add_damage(self._clipped, start, end, end - start, rate)
+
+    def _add_damage(self, damage: list[tuple[float, float, int]], start: int, end: int, count: int, rate: int) -> None:
+        onset, offset = self.seconds + start / rate, self.seconds + end / rate
+        if damage and onset - damage[-1][1] <= MERGED_SECONDS:
+            onset, _, before = damage.pop()
+            count += before
+        damage.append((onset, offset, count))
 
     def _read_file(self) -> Iterator[tuple[np.ndarray, int]]:
-        name = clip_name(self.audio) if self.is_path else "audio"
-        try:
-            file = sf.SoundFile(os.fspath(self.audio) if self.is_path else self.audio)
-        except (OSError, RuntimeError, ValueError, TypeError) as error:
-            raise ClipError(name, f"cannot be read as audio ({str(error).strip()})") from error
-        with file:
-            rate, promised = file.samplerate, file.frames
-            self.total_seconds = promised / rate
-            # libsndfile believes the size of a WAV file more than its header, and says so only in its log.
-            if any(line.startswith("data") and "should be" in line for line in file.extra_info.splitlines()):
-                detail = "the header promises more audio than the file has"
-                self.note(self.total_seconds, self.total_seconds, "truncated", detail)
-            read, block_frames, reason = 0, max(1, round(BLOCK_SECONDS * rate)), ""
-            while True:
-                # Not filled where an error ends the reading: what came before it counts.
-                block = np.full((block_frames, file.channels), np.nan, dtype=np.float32)
-                count = block_frames
-                try:
-                    count = len(file.read(out=block, dtype="float32"))
-                except (RuntimeError, OSError) as error:
-                    is_empty = np.isnan(block).all(axis=1)
-                    count, reason = int(is_empty.argmax()) if is_empty.any() else count, f" ({str(error).strip()})"
-                if count:
-                    read += count
-                    yield block[:count].T, rate
-                if reason or count < block_frames:
-                    break
-            if reason or read < promised:
-                lost = (
-                    f"; {(promised - read) / rate:.2f} s that the header promises are missing"
-                    if promised > read
-                    else ""
-                )
-                self.note(read / rate, read / rate, "truncated", f"reading ends{reason}{lost}")
+        name = clip_name(self.audio) if self.is_path else self.name
+        with ExitStack() as stack:
+            try:
+                file = stack.enter_context(open(self.audio, "rb")) if self.is_path else self.audio
+                if not (file.seekable() if hasattr(file, "seekable") else hasattr(file, "seek")):
+                    copy = stack.enter_context(tempfile.TemporaryFile())
+                    shutil.copyfileobj(file, copy)
+                    file = copy
+                links = _split_chain(file)
+                if links[0].end == 0:
+                    raise ClipError(name, "the file is empty")
+                # libsndfile reads a file by its path faster than through Python.
+                is_plain = self.is_path and Path(self.audio).is_file() and len(links) == 1
+                sources = [sound_path(self.audio)] if is_plain else map(io.BufferedReader, links)
+                files = [stack.enter_context(sf.SoundFile(source)) for source in sources]
+            except ClipError:
+                raise
+            except (OSError, RuntimeError, ValueError, TypeError) as error:
+                raise ClipError(name, f"cannot be read as audio ({str(error).strip()})") from error
+            self.total_seconds = sum(file.frames / file.samplerate for file in files)
+            for file in files:
+                yield from self._read_link(file)
+
+    def _read_link(self, file: sf.SoundFile) -> Iterator[tuple[np.ndarray, int]]:
+        rate, promised = file.samplerate, file.frames
+        # libsndfile believes the size of a WAV file more than its header, and says so only in its log.
+        sizes = re.search(r"^ *data : (\d+) \(should be \d+\)", file.extra_info, re.MULTILINE)
+        if sizes and int(sizes[1]) not in UNKNOWN_SIZES:
+            end = self.seconds + promised / rate
+            self.note(end, end, "truncated", "the header promises more audio than the file has")
+        read, block_frames, reason = 0, max(1, round(BLOCK_SECONDS * rate)), ""
+        while True:
+            # Not filled where an error ends the reading: what came before it counts.
+            block = np.full((block_frames, file.channels), np.nan, dtype=np.float32)
+            count = block_frames
+            try:
+                count = len(file.read(out=block, dtype="float32"))
+            except (RuntimeError, OSError) as error:
+                is_empty = np.isnan(block).all(axis=1)
+                count, reason = int(is_empty.argmax()) if is_empty.any() else count, f" ({str(error).strip()})"
+            if count:
+                read += count
+                yield block[:count].T, rate
+            if reason or count < block_frames:
+                break
+        if reason or read < promised:
+            lost = (
+                f"; {(promised - read) / rate:.2f} s that the header promises are missing" if promised > read else ""
+            )
+            # All that was read has been given out, but for what a resampler keeps back.
+            self.note(self.seconds, self.seconds, "truncated", f"reading ends{reason}{lost}")
 
     def _read_blocks(self) -> Iterator[tuple[np.ndarray, int]]:
         for index, block in enumerate(self.audio):
             name = f"block {index}"
             if not isinstance(block, Mapping) or not {"array", "sampling_rate"} <= set(block):
                 raise ClipError(name, "must be a mapping with array and sampling_rate")
-            samples = np.array(block["array"], dtype=np.float32, ndmin=2)
-            if samples.ndim != 2:
+            rate = block["sampling_rate"]
+            if isinstance(rate, (str, bytes)) or not np.isscalar(rate) or not 0 < rate < np.inf:
+                raise ClipError(name, f"has the sampling rate {rate!r}; expected a positive number")
+            samples = np.array(block["array"], ndmin=2)
+            if samples.dtype.kind not in "fiu":
+                raise ClipError(name, f"holds values of dtype {samples.dtype}; expected floats or integers")
+            channels, length = samples.shape[0], samples.shape[-1]
+            if samples.ndim != 2 or channels > max(length, MAX_CHANNELS_OF_SHORT_BLOCKS):
                 raise ClipError(name, f"has shape {samples.shape}; expected (samples,) or (channels, samples)")
-            if not 0 < block["sampling_rate"] < np.inf:
-                raise ClipError(name, f"has the sampling rate {block['sampling_rate']!r}; expected a positive number")
-            if samples.shape[1]:
-                yield samples, block["sampling_rate"]
+            if samples.dtype.kind in "iu" and not isinstance(block["array"], (list, tuple)):
+                info = np.iinfo(samples.dtype)
+                full_scale = 2.0 ** (info.bits - 1)
+                samples = (samples - (full_scale if info.min == 0 else 0.0)) / full_scale
+            if length:
+                yield samples.astype(np.float32), rate

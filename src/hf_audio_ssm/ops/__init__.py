@@ -6,8 +6,9 @@
 from .backends import available_backends, explain_backends
 from .layers import bidirectional_layer, bidirectional_layers
 from .memory import map_rows, shared_buffers
-from .mixer import bidirectional_mixer
-from .mixing import bidirectional_mixing
+from .mixer import bidirectional_mixer, bidirectional_mixer_pair
+from .mixing import bidirectional_mixing, bidirectional_mixing_pair
+from .pairs import pairs_pay
 from .scan import selective_scan
 
 
@@ -16,9 +17,12 @@ __all__ = [
     "bidirectional_layer",
     "bidirectional_layers",
     "bidirectional_mixer",
+    "bidirectional_mixer_pair",
     "bidirectional_mixing",
+    "bidirectional_mixing_pair",
     "explain_backends",
     "map_rows",
+    "pairs_pay",
     "selective_scan",
     "shared_buffers",
 ]

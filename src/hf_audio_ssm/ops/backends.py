@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import torch
 
+from ..errors import InputError
 from . import cpu, mamba_ssm, reference, triton
 
 
@@ -20,12 +21,27 @@ _MAX_STATE_SIZE = 256
 
 
 @dataclass(frozen=True)
+class Pairs:
+    """Kernels for two layers at once.
+
+    `scan` takes the tensors of both layers, then what `Backend.scan` takes besides, and returns both outputs and the states;
+    `convolution` takes the arguments of `Backend.convolution` of both, and returns both results; `pay(batch_size, length,
+    channels, state_size, device)` tells whether two layers take less time at once than one after the other.
+    """
+
+    scan: Callable
+    convolution: Callable
+    pay: Callable[[int, int, int, int, torch.device], bool]
+
+
+@dataclass(frozen=True)
 class Backend:
     """One implementation of the operators.
 
     `scan` and `convolution` have the signatures of `reference.scan` and `reference.convolution`; `supports(device_type,
     dtype)` tells whether they run there, with None standing for any device or dtype; `unavailable_because()` says why they
-    run nowhere here, None if they do; `takes_large_states` tells whether a state may be larger than 256.
+    run nowhere here, None if they do; `takes_large_states` tells whether a state may be larger than 256; `pairs` has kernels
+    for two layers at once, None: it has not.
     """
 
     name: str
@@ -34,6 +50,7 @@ class Backend:
     supports: Callable[[str | None, torch.dtype | None], bool]
     unavailable_because: Callable[[], str | None] = lambda: None
     takes_large_states: bool = True
+    pairs: Pairs | None = None
 
 
 # In order of preference: the first one that supports a call runs it.
@@ -41,14 +58,22 @@ _BACKENDS = {
     backend.name: backend
     for backend in (
         Backend("cpu", cpu.scan, cpu.convolution, cpu.supports, lambda: cpu.unavailable_because() or None),
-        Backend("triton", triton.scan, triton.convolution, triton.supports, triton.unavailable_because, False),
+        Backend(
+            "triton",
+            triton.scan,
+            triton.convolution,
+            triton.supports,
+            triton.unavailable_because,
+            takes_large_states=False,
+            pairs=Pairs(triton.scan_pair, triton.convolution_pair, triton.pairs_pay),
+        ),
         Backend(
             "mamba_ssm",
             mamba_ssm.scan,
             mamba_ssm.convolution,
             mamba_ssm.supports,
             mamba_ssm.unavailable_because,
-            False,
+            takes_large_states=False,
         ),
         Backend("reference", reference.scan, reference.convolution, reference.supports),
     )
@@ -83,7 +108,7 @@ def explain_backends(device: torch.device | str = "cpu", dtype: torch.dtype = to
         A text for each backend's name: "used", "available", or "not available: " and why.
 
     Raises:
-        ValueError: the environment variable HF_AUDIO_SSM_BACKEND asks for a backend that is unknown or does not run there.
+        InputError: the environment variable HF_AUDIO_SSM_BACKEND asks for a backend that is unknown or does not run there.
     """
     device_type = torch.device(device).type
     used = select_backend(device_type, dtype).name
@@ -109,7 +134,7 @@ def select_backend(
         state_size: of the states; None: of a usual size.
 
     Raises:
-        ValueError: the wanted backend is unknown or does not run there; the message names those that do.
+        InputError: the wanted backend is unknown or does not run there; the message names those that do.
     """
     # Not an expression: a compiler that traces this shall know its value.
     has_large_states = False
@@ -131,7 +156,7 @@ def _select_name(device_type: str, dtype: torch.dtype, name: str | None, has_lar
         _warn_about_missing_kernels(device_type, name)
     elif name not in available:
         states = f" with states larger than {_MAX_STATE_SIZE}" if has_large_states else ""
-        raise ValueError(
+        raise InputError(
             f"{source}={name!r} is not available for {dtype} on {device_type}{states}: "
             f"expected one of {', '.join(map(repr, available))}."
         )

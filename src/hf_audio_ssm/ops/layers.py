@@ -69,7 +69,13 @@ def bidirectional_layers(
     return _run_layers(layers, hidden_states, hidden_states, paired, clip_shapes)
 
 
-def _run_layers(layers, hidden_states, residual, paired, clip_shapes) -> Tensor | None:
+def _run_layers(
+    layers: Sequence[nn.Module],
+    hidden_states: Tensor,
+    residual: Tensor,
+    paired: bool,
+    clip_shapes: Sequence[tuple[int, int]] | None,
+) -> Tensor | None:
     if not (
         is_eager_inference(hidden_states)
         and hidden_states.dtype == residual.dtype == torch.float32

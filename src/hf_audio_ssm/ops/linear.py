@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Matrix products on a CPU, and when a module's parameters may be read without calling it."""
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -32,13 +34,13 @@ class _Multiplication(torch.autograd.Function):
     """`multiply` of matrices with first derivatives, which are such products too."""
 
     @staticmethod
-    def forward(ctx, inputs: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    def forward(ctx: Any, inputs: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         ctx.save_for_backward(inputs, weight)
         return multiply(inputs, weight, bias)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, grad: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
         inputs, weight = ctx.saved_tensors
         wanted = ctx.needs_input_grad
         return (

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .registration import TENSORS_PER_DIRECTION, convolution_parameters, register_convolution, register_scan
+from .registration import TENSORS_PER_DIRECTION, convolve_layers, register_convolution, register_scan
 
 
 _DTYPES = (torch.float32, torch.bfloat16, torch.float16)
@@ -182,13 +182,9 @@ def _convolution_backward(grad, grad2, x, *parameters):
     return grad_x.to(x.dtype).contiguous(), *gradients
 
 
-def convolution(hidden_states, weight, bias, weight2, bias2, reverse):
+def convolution(*arguments):
     """Like `reference.convolution`; by causal-conv1d where it is installed and has the kernel's size."""
-    parameters = convolution_parameters(weight, bias, weight2, bias2)
-    if reverse:
-        parameters = parameters[2:] + parameters[:2]
-    outputs = _convolution(hidden_states, *parameters)
-    return outputs[::-1] if reverse else outputs
+    return convolve_layers(_convolution, [arguments])[0]
 
 
 # Of all devices: the kernels themselves refuse what they cannot run.

@@ -11,7 +11,7 @@ from . import cpu
 from .backends import select_backend
 from .linear import call_linear, is_eager_inference, is_plain, multiply
 from .memory import block_rows, current_buffers, empty
-from .mixing import bidirectional_mixing, scan_arguments, split_clips
+from .mixing import bidirectional_mixing, bidirectional_mixing_pair, scan_arguments, split_clips
 from .scan import scan_tensors
 
 
@@ -55,6 +55,30 @@ def bidirectional_mixer(
     projected = call_linear(mixer.in_proj, hidden_states)
     mixed = bidirectional_mixing(projected, mixer.forward_ssm, mixer.backward_ssm, reverse, clip_shapes=clip_shapes)
     return call_linear(mixer.out_proj, mixed)
+
+
+def bidirectional_mixer_pair(
+    mixers: Sequence[nn.Module],
+    hidden_states: Sequence[Tensor],
+    clip_shapes: Sequence[tuple[int, int]] | None = None,
+) -> list[Tensor]:
+    """`bidirectional_mixer` of two layers, the second one with `reverse`, by `bidirectional_mixing_pair`.
+
+    Args:
+        mixers: as in `bidirectional_mixer`.
+        hidden_states: of each layer, as in `bidirectional_mixer`.
+        clip_shapes: as in `bidirectional_mixing`.
+
+    Returns:
+        Each layer's result, (batch, length, hidden size).
+
+    Raises:
+        ValueError: as `bidirectional_mixing`.
+    """
+    projected = [call_linear(mixer.in_proj, states) for mixer, states in zip(mixers, hidden_states, strict=True)]
+    ssms = [(mixer.forward_ssm, mixer.backward_ssm) for mixer in mixers]
+    mixed = bidirectional_mixing_pair(projected, ssms, clip_shapes=clip_shapes)
+    return [call_linear(mixer.out_proj, states) for mixer, states in zip(mixers, mixed, strict=True)]
 
 
 def _can_share_buffers(mixer: nn.Module, hidden_states: Tensor) -> bool:

@@ -3,14 +3,15 @@
 """The time-mixing part of the bidirectional Mamba block of Vision Mamba (arXiv 2401.09417), both directions at once."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .backends import select_backend
+from .backends import Backend, select_backend
 from .linear import call_linear, is_plain
-from .scan import run_scan
+from .pairs import run_convolutions, run_scans
 
 
 def bidirectional_mixing(
@@ -47,17 +48,59 @@ def bidirectional_mixing(
         ValueError: a shape of projected_states that does not fit the modules or clip_shapes, or a backend that is not
             available.
     """
-    channels, state_size = forward_ssm.A_log.shape
-    if projected_states.dim() != 3 or projected_states.shape[1] == 0 or projected_states.shape[2] != 2 * channels:
-        raise ValueError(
-            f"projected_states has shape {tuple(projected_states.shape)}: expected (batch, length, {2 * channels}), "
-            "length at least 1."
-        )
-    chosen = select_backend(projected_states.device.type, projected_states.dtype, backend, state_size)
-    groups = [
-        _mix(group, forward_ssm, backward_ssm, reverse, chosen) for group in split_clips(projected_states, clip_shapes)
-    ]
-    return groups[0] if clip_shapes is None else torch.cat([group.flatten(0, 1) for group in groups]).unsqueeze(0)
+    layer = _Layer(forward_ssm, backward_ssm, reverse)
+    return _mix_clips([projected_states], [layer], backend, clip_shapes)[0]
+
+
+def bidirectional_mixing_pair(
+    projected_states: Sequence[Tensor],
+    ssms: Sequence[tuple[nn.Module, nn.Module]],
+    backend: str | None = None,
+    clip_shapes: Sequence[tuple[int, int]] | None = None,
+) -> list[Tensor]:
+    """`bidirectional_mixing` of two layers, the second one with `reverse`; each kernel runs once for both where it can.
+
+    Args:
+        projected_states: of each layer, as in `bidirectional_mixing`.
+        ssms: forward_ssm and backward_ssm of each layer.
+        backend: as in `selective_scan`.
+        clip_shapes: as in `bidirectional_mixing`.
+
+    Returns:
+        Each layer's result.
+
+    Raises:
+        ValueError: as `bidirectional_mixing`.
+    """
+    layers = [_Layer(*own, reverse) for own, reverse in zip(ssms, (False, True), strict=True)]
+    return _mix_clips(projected_states, layers, backend, clip_shapes)
+
+
+class _Layer(NamedTuple):
+    forward_ssm: nn.Module
+    backward_ssm: nn.Module
+    reverse: bool
+
+
+def _mix_clips(
+    projected_states: Sequence[Tensor],
+    layers: Sequence[_Layer],
+    backend: str | None,
+    clip_shapes: Sequence[tuple[int, int]] | None,
+) -> list[Tensor]:
+    for states, (ssm, *_) in zip(projected_states, layers, strict=True):
+        channels, state_size = ssm.A_log.shape
+        if states.dim() != 3 or states.shape[1] == 0 or states.shape[2] != 2 * channels:
+            raise ValueError(
+                f"projected_states has shape {tuple(states.shape)}: expected (batch, length, {2 * channels}), "
+                "length at least 1."
+            )
+    chosen = select_backend(states.device.type, states.dtype, backend, state_size)
+    groups = zip(*(split_clips(states, clip_shapes) for states in projected_states), strict=True)
+    mixed = [_mix(group, layers, chosen) for group in groups]
+    if clip_shapes is None:
+        return mixed[0]
+    return [torch.cat([group.flatten(0, 1) for group in own]).unsqueeze(0) for own in zip(*mixed, strict=True)]
 
 
 def split_clips(states: Tensor, clip_shapes: Sequence[tuple[int, int]] | None) -> list[Tensor]:
@@ -73,13 +116,13 @@ def split_clips(states: Tensor, clip_shapes: Sequence[tuple[int, int]] | None) -
     return [group.squeeze(0).unflatten(0, shape) for group, shape in zip(groups, clip_shapes, strict=True)]
 
 
-def _mix(projected_states, forward_ssm, backward_ssm, reverse, chosen) -> Tensor:
-    hidden_states, gate = projected_states.chunk(2, dim=-1)
-    convolved = _convolve(hidden_states, forward_ssm.conv1d, backward_ssm.conv1d, reverse, chosen)
-    directions = [
-        scan_arguments(states, ssm) for states, ssm in zip(convolved, (forward_ssm, backward_ssm), strict=True)
-    ]
-    return run_scan(directions, gate, 0.5, reverse, chosen)
+def _mix(projected_states: Sequence[Tensor], layers: Sequence[_Layer], backend: Backend) -> list[Tensor]:
+    halves = [states.chunk(2, dim=-1) for states in projected_states]
+    scans = []
+    for layer, convolved, (_, gate) in zip(layers, _convolve(halves, layers, backend), halves, strict=True):
+        directions = [scan_arguments(states, ssm) for states, ssm in zip(convolved, layer[:2], strict=True)]
+        scans.append((directions, gate, layer.reverse))
+    return run_scans(scans, 0.5, backend)
 
 
 def scan_arguments(states: Tensor, ssm: nn.Module) -> tuple[Tensor | None, ...]:
@@ -96,12 +139,25 @@ def scan_arguments(states: Tensor, ssm: nn.Module) -> tuple[Tensor | None, ...]:
     return states, time_step, weight, bias, A, B, C, ssm.D
 
 
-def _convolve(hidden_states, conv1d, conv1d2, reverse, backend) -> tuple[Tensor, Tensor]:
-    if is_plain(conv1d, nn.Conv1d) and is_plain(conv1d2, nn.Conv1d):
-        return backend.convolution(
-            hidden_states, conv1d.weight.squeeze(1), conv1d.bias, conv1d2.weight.squeeze(1), conv1d2.bias, reverse
-        )
-    return _call_convolution(hidden_states, conv1d, reverse), _call_convolution(hidden_states, conv1d2, not reverse)
+def _convolve(
+    halves: Sequence[tuple[Tensor, Tensor]], layers: Sequence[_Layer], backend: Backend
+) -> list[tuple[Tensor, Tensor]]:
+    """Both directions' convolutions of each layer, in one call if all modules are plain."""
+    states = [own for own, _ in halves]
+    if all(is_plain(ssm.conv1d, nn.Conv1d) for layer in layers for ssm in layer[:2]):
+        return run_convolutions(list(map(_convolution_arguments, states, layers)), backend)
+    if len(layers) > 1:
+        return [_convolve([own], [layer], backend)[0] for own, layer in zip(halves, layers, strict=True)]
+    (own,), (layer,) = states, layers
+    ssms = zip(layer[:2], (layer.reverse, not layer.reverse), strict=True)
+    return [tuple(_call_convolution(own, ssm.conv1d, reverse) for ssm, reverse in ssms)]
+
+
+def _convolution_arguments(hidden_states: Tensor, layer: _Layer) -> tuple:
+    """Of `Backend.convolution`."""
+    modules = [ssm.conv1d for ssm in layer[:2]]
+    parameters = [value for conv1d in modules for value in (conv1d.weight.squeeze(1), conv1d.bias)]
+    return hidden_states, *parameters, layer.reverse
 
 
 def _call_convolution(hidden_states: Tensor, conv1d: nn.Module, reverse: bool) -> Tensor:

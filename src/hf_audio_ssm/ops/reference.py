@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The scan and the convolution in plain PyTorch: any device, float64 included, memory for one chunk of states."""
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -13,6 +15,7 @@ CHUNK_SIZE = 64
 
 
 def supports(device_type: str | None, dtype: torch.dtype | None) -> bool:
+    """Whether the reference runs there: it does wherever torch does."""
     return dtype is None or dtype.is_floating_point
 
 
@@ -22,14 +25,14 @@ def _stack(tensors: tuple[Tensor | None, ...], reverse: bool, dtype: torch.dtype
     if tensors[TENSORS_PER_DIRECTION] is not None:
         groups.append(tensors[TENSORS_PER_DIRECTION : 2 * TENSORS_PER_DIRECTION])
 
-    def sequences(values):
+    def sequences(values: Sequence[Tensor]) -> Tensor:
         ordered = [
             value.flip(1) if runs_backward else value
             for value, runs_backward in zip(values, (reverse, not reverse), strict=False)
         ]
         return torch.stack([value.transpose(0, 1) for value in ordered], dim=1).to(dtype)
 
-    def parameters(values):
+    def parameters(values: Sequence[Tensor]) -> Tensor:
         return torch.stack([value.to(dtype) for value in values]).unsqueeze(1)
 
     x, dt, dt_weight, dt_bias, A, B, C, D = zip(*groups, strict=True)
@@ -104,7 +107,7 @@ def _forward(*arguments):
     return total.to(tensors[0].dtype).contiguous(), saved
 
 
-def _backward(grad, entries, *arguments):
+def _backward(grad: Tensor, entries: Tensor, *arguments):
     *tensors, gate, scale, reverse = arguments
     dtype = torch.promote_types(tensors[0].dtype, torch.float32)
     x, pre_time_step, A, B, C, D = _stack(tensors, reverse, dtype)

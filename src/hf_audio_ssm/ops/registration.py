@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Registers implementations as `torch.library` operators with fake kernels and autograd."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -11,64 +11,85 @@ from torch import Tensor
 NAMESPACE = "hf_audio_ssm"
 library = torch.library.Library(NAMESPACE, "DEF")
 
-# One direction: hidden states and time steps, the fused time step projection, then the state space's own tensors.
+# Of a direction: hidden states and time steps, the fused time step projection, then the state space's own tensors.
 _DIRECTION = (
     "Tensor{q} x{i}, Tensor{q} dt{i}, Tensor? dt_weight{i}, Tensor{q} dt_bias{i}, "
     "Tensor{q} A{i}, Tensor{q} B{i}, Tensor{q} C{i}, Tensor{q} D{i}"
 )
-_SCAN_TENSORS = f"{_DIRECTION.format(q='', i='')}, {_DIRECTION.format(q='?', i='2')}, Tensor? gate"
 _SCAN_SETTINGS = "float scale, bool reverse"
 TENSORS_PER_DIRECTION = 8
+# A layer's two directions and its gate.
 NUM_SCAN_TENSORS = 2 * TENSORS_PER_DIRECTION + 1
+# A layer's hidden states, and weight and bias of both directions.
+NUM_CONVOLUTION_TENSORS = 5
+
+
+def _number(index: int) -> str:
+    """What follows a name: nothing, 2, 3, ..."""
+    return str(index + 1) if index else ""
 
 
 def register_scan(
-    suffix: str, dispatch_key: str, forward: Callable, backward: Callable, states_shape: Callable
+    suffix: str, dispatch_key: str, forward: Callable, backward: Callable, states_shape: Callable, num_layers: int = 1
 ) -> Callable:
     """Registers `scan_{suffix}` and `scan_{suffix}_backward` and returns the former.
 
-    The operator takes the 17 tensors of one or two directions and the gate, `scale`, `reverse` and `save_states`; it
-    returns the output (batch, length, channels) in the dtype of x, and the states that the backward pass starts from
-    (empty unless `save_states`).
+    The operator takes, for each layer, the 17 tensors of one or two directions and the gate, then `scale`, `reverse` and
+    `save_states`; it returns each layer's output (batch, length, channels) in the dtype of x, and the states that the
+    backward pass starts from (empty unless `save_states`).
 
     Args:
         suffix: the operators' name in the namespace.
         dispatch_key: which device's tensors the implementation takes.
-        forward: `forward(*tensors, scale, reverse, save_states)`, returns the output and the states.
-        backward: `backward(grad, states, *tensors, scale, reverse)`, returns the list of the gradients of those tensors
+        forward: `forward(*tensors, scale, reverse, save_states)`, returns the outputs and the states.
+        backward: `backward(*grads, states, *tensors, scale, reverse)`, returns the list of the gradients of those tensors
             that are not None, in order.
-        states_shape: `states_shape(x, A, num_directions)`, the shape of the saved float32 states.
+        states_shape: `states_shape(x, A, num_directions)`, the shape of the saved float32 states of all directions.
+        num_layers: layers of a call, which have the same shapes and dtypes.
     """
     name = f"scan_{suffix}"
-    library.define(f"{name}({_SCAN_TENSORS}, {_SCAN_SETTINGS}, bool save_states) -> (Tensor, Tensor)")
-    library.define(f"{name}_backward(Tensor grad, Tensor states, {_SCAN_TENSORS}, {_SCAN_SETTINGS}) -> Tensor[]")
+    layers = [
+        f"{_DIRECTION.format(q='', i=_number(2 * layer))}, {_DIRECTION.format(q='?', i=_number(2 * layer + 1))}, "
+        f"Tensor? gate{_number(layer)}"
+        for layer in range(num_layers)
+    ]
+    inputs = f"{', '.join(layers)}, {_SCAN_SETTINGS}"
+    grads = ", ".join(f"Tensor grad{_number(layer)}" for layer in range(num_layers))
+    library.define(f"{name}({inputs}, bool save_states) -> ({'Tensor, ' * num_layers}Tensor)")
+    library.define(f"{name}_backward({grads}, Tensor states, {inputs}) -> Tensor[]")
     library.impl(name, forward, dispatch_key)
     library.impl(f"{name}_backward", backward, dispatch_key)
     operator = getattr(getattr(torch.ops, NAMESPACE), name).default
     backward_operator = getattr(getattr(torch.ops, NAMESPACE), f"{name}_backward").default
 
     def fake(*arguments):
-        x, A, x2 = arguments[0], arguments[4], arguments[TENSORS_PER_DIRECTION]
-        save_states = arguments[-1]
-        shape = states_shape(x, A, 1 if x2 is None else 2) if save_states else (0,)
+        *tensors, _, _, save_states = arguments
+        x, A = tensors[0], tensors[4]
+        given = [tensors[start::NUM_SCAN_TENSORS] for start in (0, TENSORS_PER_DIRECTION)]
+        num_directions = sum(tensor is not None for tensors in given for tensor in tensors)
+        shape = states_shape(x, A, num_directions) if save_states else (0,)
         states_dtype = torch.promote_types(x.dtype, torch.float32)
-        return x.new_empty(x.shape), x.new_empty(shape, dtype=states_dtype)
+        return *(x.new_empty(x.shape) for _ in range(num_layers)), x.new_empty(shape, dtype=states_dtype)
 
-    def fake_backward(grad, states, *arguments):
-        return [tensor.new_empty(tensor.shape) for tensor in arguments[:NUM_SCAN_TENSORS] if tensor is not None]
+    def fake_backward(*arguments):
+        tensors = arguments[num_layers + 1 : -2]
+        return [tensor.new_empty(tensor.shape) for tensor in tensors if tensor is not None]
 
     def setup_context(ctx, inputs, output):
         *tensors, ctx.scale, ctx.reverse, ctx.saved_states = inputs
         ctx.set_materialize_grads(False)
-        ctx.save_for_backward(output[1], *tensors)
+        ctx.save_for_backward(output[-1], *tensors)
 
-    def backward_formula(ctx, grad, _):
-        if grad is None:
-            return (None,) * (NUM_SCAN_TENSORS + 3)
+    def backward_formula(ctx, *grads):
+        *grads, _ = grads
+        if all(grad is None for grad in grads):
+            return (None,) * (num_layers * NUM_SCAN_TENSORS + 3)
         states, *tensors = ctx.saved_tensors
+        # An output that nobody uses has none.
+        grads = [torch.zeros_like(tensors[0]) if grad is None else grad for grad in grads]
         if not ctx.saved_states:
-            states = operator(*tensors, ctx.scale, ctx.reverse, True)[1]
-        gradients = iter(backward_operator(grad, states, *tensors, ctx.scale, ctx.reverse))
+            states = operator(*tensors, ctx.scale, ctx.reverse, True)[-1]
+        gradients = iter(backward_operator(*grads, states, *tensors, ctx.scale, ctx.reverse))
         return (*(None if tensor is None else next(gradients) for tensor in tensors), None, None, None)
 
     torch.library.register_fake(f"{NAMESPACE}::{name}", fake, lib=library)
@@ -78,21 +99,32 @@ def register_scan(
     return operator
 
 
-def register_convolution(suffix: str, dispatch_key: str, forward: Callable, backward: Callable) -> Callable:
+def register_convolution(
+    suffix: str, dispatch_key: str, forward: Callable, backward: Callable, num_layers: int = 1
+) -> Callable:
     """Registers `convolution_{suffix}` and `convolution_{suffix}_backward` and returns the former.
 
-    The operator takes hidden states (batch, length, channels) and `convolution_parameters`, of the causal direction first,
-    and returns both directions' results.
+    The operator takes, for each layer, hidden states (batch, length, channels) and `convolution_parameters`, of the causal
+    direction first, and returns both directions' results.
 
     Args:
         suffix, dispatch_key: as in `register_scan`.
-        forward: `forward(x, *parameters)`, returns both results.
-        backward: `backward(grad, grad2, x, *parameters)`, returns the gradients of x and the parameters.
+        forward: `forward(*tensors)`, returns all results.
+        backward: `backward(*grads, *tensors)`, returns the gradients of the tensors.
+        num_layers: as in `register_scan`.
     """
     name = f"convolution_{suffix}"
-    inputs = "Tensor x, Tensor weight, Tensor bias, Tensor weight2, Tensor bias2"
-    library.define(f"{name}({inputs}) -> (Tensor, Tensor)")
-    library.define(f"{name}_backward(Tensor grad, Tensor grad2, {inputs}) -> (Tensor, Tensor, Tensor, Tensor, Tensor)")
+    layers = [
+        f"Tensor x{_number(layer)}, Tensor weight{first}, Tensor bias{first}, Tensor weight{second}, Tensor bias{second}"
+        for layer in range(num_layers)
+        for first, second in [(_number(2 * layer), _number(2 * layer + 1))]
+    ]
+    inputs = ", ".join(layers)
+    grads = ", ".join(f"Tensor grad{_number(direction)}" for direction in range(2 * num_layers))
+    library.define(f"{name}({inputs}) -> ({', '.join(['Tensor'] * (2 * num_layers))})")
+    library.define(
+        f"{name}_backward({grads}, {inputs}) -> ({', '.join(['Tensor'] * (NUM_CONVOLUTION_TENSORS * num_layers))})"
+    )
     library.impl(name, forward, dispatch_key)
     library.impl(f"{name}_backward", backward, dispatch_key)
     operators = getattr(torch.ops, NAMESPACE)
@@ -102,14 +134,14 @@ def register_convolution(suffix: str, dispatch_key: str, forward: Callable, back
     def setup_context(ctx, inputs, output):
         ctx.save_for_backward(*inputs)
 
-    def backward_formula(ctx, grad, grad2):
-        return backward_operator(grad, grad2, *ctx.saved_tensors)
+    def backward_formula(ctx, *grads):
+        return backward_operator(*grads, *ctx.saved_tensors)
 
-    def fake(x, *parameters):
-        return x.new_empty(x.shape), x.new_empty(x.shape)
+    def fake(x, *rest):
+        return tuple(x.new_empty(x.shape) for _ in range(2 * num_layers))
 
-    def fake_backward(grad, grad2, *tensors):
-        return tuple(tensor.new_empty(tensor.shape) for tensor in tensors)
+    def fake_backward(*arguments):
+        return tuple(tensor.new_empty(tensor.shape) for tensor in arguments[2 * num_layers :])
 
     torch.library.register_fake(f"{NAMESPACE}::{name}", fake, lib=library)
     torch.library.register_fake(f"{NAMESPACE}::{name}_backward", fake_backward, lib=library)
@@ -125,6 +157,17 @@ def convolution_parameters(weight: Tensor, bias: Tensor | None, weight2: Tensor,
         value = value.to(torch.float32)
         parameters += [value, value.new_zeros(value.shape[0]) if own_bias is None else own_bias.to(torch.float32)]
     return parameters
+
+
+def convolve_layers(operator: Callable, layers: Sequence[tuple]) -> list[tuple[Tensor, Tensor]]:
+    """What `reference.convolution` gives for the arguments of each layer, by an operator of `register_convolution`."""
+    tensors = []
+    for hidden_states, *parameters, reverse in layers:
+        parameters = convolution_parameters(*parameters)
+        tensors += [hidden_states, *(parameters[2:] + parameters[:2] if reverse else parameters)]
+    outputs = operator(*tensors)
+    pairs = zip(outputs[::2], outputs[1::2], layers, strict=True)
+    return [(second, first) if reverse else (first, second) for first, second, (*_, reverse) in pairs]
 
 
 def forbid_double_backward(name: str) -> None:

@@ -2,10 +2,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """The public selective scan (Mamba, arXiv 2312.00752, algorithm 2)."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
-from .backends import select_backend
+from .backends import Backend, select_backend
 from .registration import TENSORS_PER_DIRECTION
 
 
@@ -89,15 +91,21 @@ def selective_scan(
     return run_scan((direction,), gate, 1.0, reverse, chosen)
 
 
-def run_scan(directions, gate, scale, reverse, backend) -> Tensor:
+def run_scan(
+    directions: Sequence[tuple[Tensor | None, ...]], gate: Tensor | None, scale: float, reverse: bool, backend: Backend
+) -> Tensor:
     """Calls a backend's scan on directions of (x, dt, dt weight or None, dt bias, A, B, C, D); the result has x's dtype."""
     tensors = scan_tensors(directions, gate)
-    save_states = torch.is_grad_enabled() and any(tensor is not None and tensor.requires_grad for tensor in tensors)
-    output, _ = backend.scan(*tensors, scale, reverse, save_states)
+    output, _ = backend.scan(*tensors, scale, reverse, saves_states(tensors))
     return output.to(directions[0][0].dtype)
 
 
-def scan_tensors(directions, gate) -> list[Tensor | None]:
+def saves_states(tensors: Sequence[Tensor | None]) -> bool:
+    """Whether a backward pass may follow."""
+    return torch.is_grad_enabled() and any(tensor is not None and tensor.requires_grad for tensor in tensors)
+
+
+def scan_tensors(directions: Sequence[tuple[Tensor | None, ...]], gate: Tensor | None) -> list[Tensor | None]:
     """The tensors of one or two directions and the gate as the operators take them.
 
     Sequences get one common dtype, parameters float32 (or float64).

@@ -151,3 +151,13 @@ def test_compile():
     model, input_values = make_model(), torch.randn(2, 40, 16)
     compiled = torch.compile(model, fullgraph=True, backend="aot_eager")
     torch.testing.assert_close(compiled(input_values).logits, model(input_values).logits)
+
+
+def test_frozen_base_model():
+    model = make_model(drop_path_rate=0.9)
+    model.freeze_base_model()
+    assert model.train().classifier.training
+    assert not model.ssamba.training
+    logits = model(torch.randn(1, 40, 16)).logits
+    logits.sum().backward()
+    assert all((p.grad is not None) == name.startswith("classifier.") for name, p in model.named_parameters())

@@ -18,6 +18,7 @@ from transformers.utils import PaddingStrategy
 
 import hf_audio_ssm  # noqa: F401  (registers with the Auto classes)
 from hf_audio_ssm.models.ssamba import feature_extraction_ssamba
+from hf_audio_ssm.models.ssamba import kaldi_filter_bank as filter_banks
 from hf_audio_ssm.models.ssamba.feature_extraction_ssamba import NORMALIZATION_PRESETS, SsambaFeatureExtractor
 
 
@@ -109,13 +110,13 @@ def test_other_rates_and_numbers_of_mel_bins(sampling_rate, num_mel_bins):
 def test_blocks_do_not_show(monkeypatch):
     waveform = torch.from_numpy(noise(160 * 2000))
     lengths, blocks = [], []
-    for start, block in feature_extraction_ssamba._log_mel_blocks(waveform[None], SAMPLING_RATE, 128):
+    for start, block in filter_banks.log_mel_blocks(waveform[None], SAMPLING_RATE, 128):
         assert start == sum(lengths)
         lengths.append(block.shape[1])
         blocks.append(block.clone())
-    assert max(lengths) == feature_extraction_ssamba.CPU_BLOCK_FRAMES < sum(lengths) == 1998
-    monkeypatch.setattr(feature_extraction_ssamba, "CPU_BLOCK_FRAMES", 5000)
-    ((start, whole),) = feature_extraction_ssamba._log_mel_blocks(waveform[None], SAMPLING_RATE, 128)
+    assert max(lengths) == filter_banks.CPU_BLOCK_FRAMES < sum(lengths) == 1998
+    monkeypatch.setattr(filter_banks, "CPU_BLOCK_FRAMES", 5000)
+    ((start, whole),) = filter_banks.log_mel_blocks(waveform[None], SAMPLING_RATE, 128)
     torch.testing.assert_close(torch.cat(blocks, dim=1), whole, rtol=0, atol=1e-5)
     np.testing.assert_allclose(whole[0].numpy(), kaldi_filter_bank(waveform.numpy()), rtol=0, atol=5e-3)
 
@@ -255,10 +256,10 @@ def test_number_of_threads_and_global_settings_do_not_matter():
 
 
 def test_first_use_in_inference_mode_leaves_usable_constants():
-    feature_extraction_ssamba._front_end_tensors.cache_clear()
+    filter_banks._front_end_tensors.cache_clear()
     with torch.inference_mode():
         extract(noise(1000))
-    window, bands = feature_extraction_ssamba._front_end_tensors(SAMPLING_RATE, 128, torch.device("cpu"))
+    window, bands = filter_banks._front_end_tensors(SAMPLING_RATE, 128, torch.device("cpu"))
     assert not window.is_inference()
     assert not any(weights.is_inference() for _, _, weights in bands)
 
@@ -632,7 +633,7 @@ def test_window_and_mel_filters_follow_the_settings():
 
 
 def test_known_empty_filters_give_no_warning():
-    feature_extraction_ssamba._kaldi_mel_filters.cache_clear()
+    filter_banks.kaldi_mel_filters.cache_clear()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert (SsambaFeatureExtractor().mel_filters.max(axis=0) == 0).any()

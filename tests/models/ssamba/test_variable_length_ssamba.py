@@ -12,6 +12,7 @@ from hf_audio_ssm import (
     SsambaConfig,
     SsambaFeatureExtractor,
     SsambaForAudioClassification,
+    SsambaForAudioFrameClassification,
     SsambaForPreTraining,
     SsambaModel,
     ops,
@@ -20,6 +21,7 @@ from hf_audio_ssm.models.patch_encoder.classification_heads import read_features
 from hf_audio_ssm.models.patch_encoder.packing import map_clips
 from hf_audio_ssm.models.ssamba import modeling_ssamba
 from hf_audio_ssm.ops import mixer as mixer_module
+from hf_audio_ssm.ops import triton
 
 
 # One patch, one patch and a bit, cut positions, stored positions, twice the same, interpolated positions.
@@ -80,6 +82,13 @@ def backend(request, monkeypatch):
         monkeypatch.setattr(modeling_ssamba, "ops", None)
     else:
         monkeypatch.setenv("HF_AUDIO_SSM_BACKEND", request.param)
+    if request.param == "triton" and triton.is_interpreted():
+        from hf_audio_ssm.ops.triton import scan_backward, scan_forward
+
+        # Several chunks; and there is no GPU to ask for its size.
+        for module in (scan_forward, scan_backward):
+            monkeypatch.setattr(module, "CHUNK_SIZE", 8)
+        monkeypatch.setattr(scan_forward, "programs_wanted", lambda device: 1)
     return request.param
 
 
@@ -111,41 +120,69 @@ def gradients_of(model, loss):
     return {name: parameter.grad.clone() for name, parameter in model.named_parameters() if parameter.grad is not None}
 
 
+HEADS = {
+    "linear": {},
+    "layer-weighted": {"classifier_type": "layer_weighted"},
+    "attentive": {"classifier_type": "attentive"},
+    # The shortest clips have four patches.
+    "prototypical": {"classifier_type": "prototypical", "prototype_topk": 6, "prototype_margin": 0.3},
+    "prototypical, mean": {"classifier_type": "prototypical", "focal_similarity": "mean"},
+    "frames": {"frames_per_label": 6, "problem_type": "single_label_classification"},
+    "frames, multi-label": {"frames_per_label": 3, "problem_type": "multi_label_classification"},
+}
+# The definition's loop over time is slow, and the heads of a clip differ only after it.
+BACKENDS_AND_HEADS = [
+    (backend, head) for backend in BACKENDS for head in HEADS if backend != DEFINITION or head in ("linear", "frames")
+]
+
+
+def labels_along_time(model, frames: int) -> torch.Tensor:
+    steps = model.config.num_label_steps(model.config.patch_grid(frames)[1])
+    labels = (torch.arange(len(FRAMES))[:, None] + torch.arange(steps)) % 5
+    return labels if model.config.problem_type.startswith("single") else nn.functional.one_hot(labels, 5)
+
+
 @pytest.mark.parametrize("paired_layers", [True, False])
 @pytest.mark.parametrize("pooling", ["mean", "cls"])
-def test_classifier_and_its_gradients(backend, pooling, paired_layers):
-    model = make_model(SsambaForAudioClassification, pooling=pooling, paired_layers=paired_layers)
+@pytest.mark.parametrize(("backend", "head"), BACKENDS_AND_HEADS, indirect=["backend"])
+def test_heads_and_their_gradients(backend, head, pooling, paired_layers):
+    along_time = head.startswith("frames")
+    model_class = SsambaForAudioFrameClassification if along_time else SsambaForAudioClassification
+    model = make_model(
+        model_class, num_hidden_layers=2, pooling=pooling, paired_layers=paired_layers, **HEADS[head]
+    ).train()
     clips, input_values, attention_mask = make_batch()
-    labels = torch.arange(len(clips)) % 5
+    labels = labels_along_time(model, max(FRAMES)) if along_time else torch.arange(len(clips)) % 5
     input_values.requires_grad_()
     together = model(input_values, attention_mask=attention_mask, labels=labels)
     gradients = gradients_of(model, together.loss)
-    expected = dict.fromkeys(gradients, 0)
+    # The loss is a mean over clips, or over all their time steps.
+    shares = [labels_along_time(model, len(clip)).shape[1] if along_time else 1 for clip in clips]
+    shares = [share / sum(shares) for share in shares]
+    loss, expected = 0, dict.fromkeys(gradients, 0)
     for index, clip in enumerate(clips):
         clip.requires_grad_()
-        alone = model(clip[None], labels=labels[index, None])
-        assert_near(together.logits[index], alone.logits[0])
-        for name, gradient in gradients_of(model, alone.loss / len(clips)).items():
+        own_labels = labels_along_time(model, len(clip))[index, None] if along_time else labels[index, None]
+        alone = model(clip[None], labels=own_labels)
+        for name, gradient in gradients_of(model, shares[index] * alone.loss).items():
             expected[name] = expected[name] + gradient
+        loss = loss + shares[index] * alone.loss.detach()
+        own, others = together.logits[index], []
+        if along_time:
+            own, others = own.tensor_split((alone.logits.shape[1],))
+        assert_near(own, alone.logits[0])
+        assert not torch.any(torch.as_tensor(others))
         assert_near(input_values.grad[index, : len(clip)], clip.grad)
         assert not input_values.grad[index, len(clip) :].any()
+    assert_near(together.loss, loss)
     for name, gradient in gradients.items():
         assert_near(gradient, expected[name])
 
 
 @pytest.mark.parametrize("training", [False, True])
-@pytest.mark.parametrize(
-    "fields",
-    [
-        {"classifier_type": "layer_weighted"},
-        {"classifier_type": "attentive"},
-        # The shortest clips have four patches.
-        {"classifier_type": "prototypical", "prototype_topk": 6, "prototype_margin": 0.3},
-        {"classifier_type": "prototypical", "focal_similarity": "mean"},
-    ],
-)
-def test_other_heads(fields, training):
-    model = make_model(SsambaForAudioClassification, **fields).train(training)
+@pytest.mark.parametrize("head", [head for head in HEADS if not head.startswith("frames")])
+def test_features_of_a_frozen_encoder(head, training):
+    model = make_model(SsambaForAudioClassification, **HEADS[head]).train(training)
     clips, input_values, attention_mask = make_batch()
     labels = torch.arange(len(clips)) % 5
     together = model(input_values, attention_mask=attention_mask, labels=labels)
@@ -265,6 +302,31 @@ def test_from_one_frame_to_a_hundred_thousand():
             alone = model(clip[None])
             assert_near(together.pooler_output[index], alone.pooler_output[0])
             assert_near(together.last_hidden_state[index, : 1 + len(clip)], alone.last_hidden_state[0])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("paired_layers", [True, False])
+@pytest.mark.parametrize(
+    ("backend", "longest"),
+    [(backend, 100_000 if backend == "cpu" else 5000) for backend in BACKENDS if backend != DEFINITION],
+    indirect=["backend"],
+)
+def test_gradients_from_one_frame_to_a_hundred_thousand(backend, longest, paired_layers):
+    sizes = {"patch_size": (16, 1), "frequency_stride": 16, "time_stride": 1, "num_hidden_layers": 2}
+    fields = {"frames_per_label": 1, "problem_type": "single_label_classification", "paired_layers": paired_layers}
+    model = make_model(SsambaForAudioFrameClassification, **sizes, **fields)
+    frames, labels = (1, longest, 2, 999), torch.arange(longest) % 5
+    clips, input_values, attention_mask = make_batch(frames)
+    together = model(input_values, attention_mask=attention_mask, labels=labels.expand(4, -1))
+    gradients = gradients_of(model, together.loss)
+    expected = dict.fromkeys(gradients, 0)
+    for index, clip in enumerate(clips):
+        alone = model(clip[None], labels=labels[None, : len(clip)])
+        assert_near(together.logits[index, : len(clip)], alone.logits[0])
+        for name, gradient in gradients_of(model, alone.loss * len(clip) / sum(frames)).items():
+            expected[name] = expected[name] + gradient
+    for name, gradient in gradients.items():
+        assert_near(gradient, expected[name])
 
 
 def test_feature_extractor_to_logits():

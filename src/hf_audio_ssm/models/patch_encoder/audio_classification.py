@@ -6,13 +6,14 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
+from torch import nn
 from transformers.modeling_outputs import SequenceClassifierOutput
-from transformers.modeling_utils import PreTrainedModel
 from transformers.processing_utils import Unpack
 from transformers.utils import TransformersKwargs
 from transformers.utils.generic import can_return_tuple
 
 from .classification_heads import CLASSIFICATION_HEADS, asymmetric_loss, read_features
+from .classifier import PatchEncoderClassifier
 from .configuration_patch_encoder import PatchEncoderConfig
 
 
@@ -29,33 +30,15 @@ class PatchEncoderClassifierOutput(SequenceClassifierOutput):
     similarity_maps: torch.FloatTensor | None = None
 
 
-class PatchEncoderForAudioClassification:
+class PatchEncoderForAudioClassification(PatchEncoderClassifier):
     """
     An encoder of patches with the classification head of `config.classifier_type`, to be mixed in before the encoder's
     [`PreTrainedModel`]; subclasses name the `encoder_class`.
     """
 
-    encoder_class: type[PreTrainedModel]
-    # The loss is a mean over clips: the Trainer has to divide it when it accumulates gradients.
-    accepts_loss_kwargs = False
-
-    def __init__(self, config: PatchEncoderConfig):
-        super().__init__(config)
-        self.num_labels = config.num_labels
-        setattr(self, self.base_model_prefix, self.encoder_class(config))
-        self.classifier = CLASSIFICATION_HEADS[config.classifier_type](config)
-        self.post_init()
-
-    def freeze_base_model(self) -> None:
-        """Stops the encoder's parameters from being trained; only the head will be."""
-        self.base_model.requires_grad_(False)
-
-    def train(self, mode: bool = True):
-        """Sets training mode; an encoder of which nothing is trained stays in evaluation mode, without drop path."""
-        super().train(mode)
-        if mode and not any(parameter.requires_grad for parameter in self.base_model.parameters()):
-            self.base_model.eval()
-        return self
+    def make_head(self, config: PatchEncoderConfig) -> nn.Module:
+        """The head of `config.classifier_type`."""
+        return CLASSIFICATION_HEADS[config.classifier_type](config)
 
     @can_return_tuple
     def forward(

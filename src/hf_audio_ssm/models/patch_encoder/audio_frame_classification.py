@@ -6,13 +6,14 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
+from torch import nn
 from transformers.modeling_outputs import TokenClassifierOutput
-from transformers.modeling_utils import PreTrainedModel
 from transformers.processing_utils import Unpack
 from transformers.utils import TransformersKwargs
 from transformers.utils.generic import can_return_tuple
 
 from .classification_heads import LinearHead
+from .classifier import PatchEncoderClassifier
 from .configuration_patch_encoder import PatchEncoderConfig
 
 
@@ -85,23 +86,16 @@ def pool_steps(
     return sums / counts.clamp(min=1)[..., None], None if patch_attention_mask is None else counts > 0
 
 
-class PatchEncoderForAudioFrameClassification:
+class PatchEncoderForAudioFrameClassification(PatchEncoderClassifier):
     """
     An encoder of patches with a linear head on each time step of `config.frames_per_label` frames, to be mixed in before
     the encoder's [`PreTrainedModel`]; subclasses name the `encoder_class`. The scene labelling of SSAMBA (arXiv
     2405.11831, section 4), but that the original averages slices of the frequency-major sequence, which mix up times.
     """
 
-    encoder_class: type[PreTrainedModel]
-    # The loss is a mean over time steps: the Trainer has to divide it when it accumulates gradients.
-    accepts_loss_kwargs = False
-
-    def __init__(self, config: PatchEncoderConfig):
-        super().__init__(config)
-        self.num_labels = config.num_labels
-        setattr(self, self.base_model_prefix, self.encoder_class(config))
-        self.classifier = LinearHead(config)
-        self.post_init()
+    def make_head(self, config: PatchEncoderConfig) -> nn.Module:
+        """A linear head."""
+        return LinearHead(config)
 
     @can_return_tuple
     def forward(

@@ -74,6 +74,7 @@ class LayerWeightedHead(LinearHead):
         self.layer_weights = nn.Parameter(torch.empty(config.num_hidden_layers // config.layers_per_stream))
 
     def initialize(self) -> None:
+        """Initialises the parameters that are not a submodule's."""
         init.zeros_(self.layer_weights)
 
     def forward(self, features: torch.Tensor, patch_attention_mask: torch.Tensor | None = None) -> torch.Tensor:
@@ -92,6 +93,7 @@ class AttentiveHead(LinearHead):
         self.query = nn.Parameter(torch.empty(config.hidden_size))
 
     def initialize(self) -> None:
+        """Initialises the parameters that are not a submodule's."""
         # Attention starts even: a linear head on the mean token.
         init.zeros_(self.query)
 
@@ -122,6 +124,7 @@ class PrototypicalHead(nn.Module):
         self.bias = nn.Parameter(torch.empty(config.num_labels))
 
     def initialize(self) -> None:
+        """Initialises the parameters that are not a submodule's."""
         init.uniform_(self.prototypes, 0, 1)
         init.ones_(self.weight)
         init.constant_(self.bias, -2.0)

@@ -7,6 +7,7 @@ import math
 from huggingface_hub.dataclasses import strict
 from transformers.activations import ACT2FN
 from transformers.configuration_utils import PreTrainedConfig
+from typing_extensions import Self
 
 from .saved_code import SavesCode
 
@@ -107,7 +108,7 @@ class PatchEncoderConfig(SavesCode, PreTrainedConfig):
     prototype_margin: float | int | None = None
     orthogonality_loss_weight: float | int = 1.0
 
-    def __post_init__(self, **kwargs):
+    def __post_init__(self, **kwargs) -> None:
         # Lists, as JSON has no tuples: a reloaded configuration then equals the saved one.
         for field in ("patch_size", "position_grid", "mask_cluster_sizes"):
             if isinstance(getattr(self, field), tuple):
@@ -118,17 +119,17 @@ class PatchEncoderConfig(SavesCode, PreTrainedConfig):
         super().__post_init__(**kwargs)
 
     @classmethod
-    def tiny(cls, **kwargs) -> "PatchEncoderConfig":
+    def tiny(cls, **kwargs) -> Self:
         """The published tiny model: 192 wide; keyword arguments override any field."""
         return cls(**{"hidden_size": 192, **kwargs})
 
     @classmethod
-    def small(cls, **kwargs) -> "PatchEncoderConfig":
+    def small(cls, **kwargs) -> Self:
         """The published small model: 384 wide; keyword arguments override any field."""
         return cls(**{"hidden_size": 384, **kwargs})
 
     @classmethod
-    def base(cls, **kwargs) -> "PatchEncoderConfig":
+    def base(cls, **kwargs) -> Self:
         """The published base model: 768 wide; keyword arguments override any field."""
         return cls(**{"hidden_size": 768, **kwargs})
 
@@ -173,7 +174,7 @@ class PatchEncoderConfig(SavesCode, PreTrainedConfig):
             if getattr(self, field) is not None and getattr(self, field) < 1:
                 self.refuse(field, "a positive integer")
 
-    def validate_architecture(self):
+    def validate_architecture(self) -> None:
         """Cross-field checks, run when the configuration is made or loaded."""
         self.check_positive("hidden_size", "num_hidden_layers", "num_mel_bins", "max_length")
         self.check_positive("frequency_stride", "time_stride", "num_masked_patches")

@@ -166,6 +166,7 @@ class PatchPredictionHead(nn.Module):
         self.decoder = nn.Linear(config.hidden_size, math.prod(config.patch_shape))
 
     def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        """From tokens `(..., hidden_size)` to `(..., patch values)`."""
         return self.decoder(self.act(self.dense(hidden_states)))
 
 
@@ -276,7 +277,10 @@ class PatchEncoderForPreTraining:
             bool_masked_pos = bool_masked_pos & outputs.patch_attention_mask
         # Reading the mask would break the graph of a compiled or exported model.
         if not torch.compiler.is_compiling() and not bool_masked_pos.any(dim=1).all():
-            raise ValueError("`bool_masked_pos` must mask at least one patch of each clip, got a clip with none.")
+            raise ValueError(
+                "`bool_masked_pos` must mask at least one patch of each clip that patchout does not leave out, got a clip "
+                "with none."
+            )
         tokens = outputs.last_hidden_state[:, self.config.num_prefix_tokens :]
         discriminative_predictions = self.discriminative_head(tokens)
         generative_predictions = self.generative_head(tokens)

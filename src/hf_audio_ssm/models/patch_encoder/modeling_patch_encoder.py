@@ -58,6 +58,7 @@ class PatchEncoderModel:
         self.embeddings = self.embeddings_class(config, use_mask_token=use_mask_token)
 
     def get_input_embeddings(self) -> PatchEmbeddings:
+        """What embeds patches."""
         return self.embeddings.patch_embeddings
 
     def encode(

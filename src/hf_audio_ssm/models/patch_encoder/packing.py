@@ -238,11 +238,24 @@ def draw_patchout(
 
     def draw(total: int, share: float) -> torch.Tensor:
         order = torch.rand(batch_size, total, device=device).argsort(dim=1)
-        return order[:, : max(1, total - round(share * total))].sort(dim=1).values
+        return order[:, : _count_kept(total, share)].sort(dim=1).values
 
     rows, columns = draw(grid[0], config.frequency_patchout), draw(grid[1], config.time_patchout)
     patches = (rows[:, :, None] * grid[1] + columns[:, None]).flatten(1)
     return patches.gather(1, draw(patches.shape[1], config.patchout))
+
+
+def count_kept_patches(grid: tuple[int, int], config: PatchEncoderConfig) -> int:
+    """How many patches of a clip, of a grid (rows, columns), patchout keeps in training."""
+    kept_rows, kept_columns = (
+        _count_kept(grid[0], config.frequency_patchout),
+        _count_kept(grid[1], config.time_patchout),
+    )
+    return _count_kept(kept_rows * kept_columns, config.patchout)
+
+
+def _count_kept(total: int, share: float) -> int:
+    return max(1, total - round(share * total))
 
 
 def cut_columns(patches: torch.Tensor, grid: tuple[int, int], columns: int) -> torch.Tensor:

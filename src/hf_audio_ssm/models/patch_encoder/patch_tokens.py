@@ -66,6 +66,12 @@ class PatchEmbeddings(nn.Module):
         )
 
     def forward(self, input_values: torch.Tensor) -> torch.Tensor:
+        """
+        The patches, frequency-major, without positions.
+
+        Raises:
+            `ValueError`: If the spectrogram has another number of bins, or is shorter than a patch.
+        """
         if input_values.ndim != 3 or input_values.shape[2] != self.config.num_mel_bins:
             raise ValueError(
                 f"`input_values` must have the shape (batch_size, frames, num_mel_bins={self.config.num_mel_bins}), "
@@ -114,6 +120,19 @@ class PatchTokenEmbeddings(nn.Module):
             init.xavier_normal_(self.mask_token)
 
     def forward(self, input_values: torch.Tensor, bool_masked_pos: torch.Tensor | None = None) -> torch.Tensor:
+        """
+        Embeds spectrograms.
+
+        Args:
+            input_values (`torch.Tensor` of shape `(batch_size, frames, num_mel_bins)`): The spectrograms.
+            bool_masked_pos (`torch.BoolTensor` of shape `(batch_size, patches)`, *optional*): Patches to mask.
+
+        Returns:
+            `torch.Tensor` of shape `(batch_size, prefix tokens + patches, hidden_size)`.
+
+        Raises:
+            `ValueError`: If there is no mask token, or a shape does not fit.
+        """
         embeddings = self.patch_embeddings(input_values)
         if bool_masked_pos is not None:
             if self.mask_token is None:

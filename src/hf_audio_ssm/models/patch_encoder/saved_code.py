@@ -3,6 +3,7 @@
 """How models, configurations and feature extractors carry their code into saved checkpoints."""
 
 import os
+from typing import Any
 
 
 try:
@@ -24,7 +25,7 @@ class CodeIsSaved:
 class SavesCode(CodeIsSaved):
     """For configurations and feature extractors: what they save loads where the package is missing."""
 
-    def save_pretrained(self, save_directory: str | os.PathLike, **kwargs):
+    def save_pretrained(self, save_directory: str | os.PathLike, **kwargs) -> Any:
         """Saves as usual, and beside it the code that loads the checkpoint with `trust_remote_code=True`."""
         if remote_code is not None:
             remote_code.attach(self, save_directory)

@@ -84,7 +84,7 @@ class SsambaConfig(PatchEncoderConfig):
     drop_path_rate: float | int = 0.1
     paired_layers: bool = True
 
-    def __post_init__(self, **kwargs):
+    def __post_init__(self, **kwargs) -> None:
         if self.time_step_rank == "auto":
             self.time_step_rank = math.ceil(self.hidden_size / 16)
         super().__post_init__(**kwargs)
@@ -96,9 +96,10 @@ class SsambaConfig(PatchEncoderConfig):
 
     @property
     def layers_per_stream(self) -> int:
+        """Layers after which the recorded hidden states are complete: 2 where layers run in pairs."""
         return 2 if self.paired_layers else 1
 
-    def validate_architecture(self):
+    def validate_architecture(self) -> None:
         """Cross-field checks, run when the configuration is made or loaded."""
         self.check_positive("state_size", "conv_kernel", "expand")
         if isinstance(self.time_step_rank, str) or self.time_step_rank < 1:

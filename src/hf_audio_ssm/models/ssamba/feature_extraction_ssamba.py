@@ -1,41 +1,24 @@
 # Copyright 2026 The hf-audio-ssm authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Feature extractor of SSAMBA: Kaldi-compatible log-mel filter banks in PyTorch."""
+"""Feature extractor of SSAMBA: audio of many kinds to padded, normalised filter banks."""
 
 import math
 import os
-import threading
-import warnings
 from collections.abc import Iterable, Iterator
-from functools import lru_cache
 from numbers import Integral, Real
+from typing import Any
 
 import numpy as np
 import torch
-from transformers.audio_utils import mel_filter_bank
 from transformers.feature_extraction_sequence_utils import SequenceFeatureExtractor
 from transformers.feature_extraction_utils import BatchFeature
 from transformers.utils import PaddingStrategy, TensorType, logging
 
 from ..patch_encoder.saved_code import SavesCode
+from .kaldi_filter_bank import FRAME_LENGTH_MS, frame_sizes, hann_window, kaldi_mel_filters, log_mel_blocks
 
 
 logger = logging.get_logger(__name__)
-
-FRAME_LENGTH_MS = 25
-FRAME_SHIFT_MS = 10
-PREEMPHASIS = 0.97
-MIN_FREQUENCY = 20.0
-MEL_FLOOR = 1.1920928955078125e-07
-
-# Frames worked on at a time: few enough to stay in a CPU core's cache, many enough to fill a GPU.
-CPU_BLOCK_FRAMES = 512
-ACCELERATOR_BLOCK_FRAMES = 32768
-
-# Adjacent filters share few FFT bins: multiplying them in bands skips most of the filter matrix's zeros.
-CPU_BAND_FILTERS = 32
-
-_local = threading.local()
 
 NORMALIZATION_PRESETS = {
     "audioset": {"mean": -4.2677393, "std": 4.5689974, "max_length": 1024},
@@ -46,142 +29,18 @@ NORMALIZATION_PRESETS = {
 }
 
 
-def _frame_sizes(sampling_rate: int) -> tuple[int, int, int]:
-    """Returns the samples of a frame, the samples between two frames, and the FFT size, as Kaldi rounds them."""
-    frame_length = sampling_rate * FRAME_LENGTH_MS // 1000
-    frame_shift = sampling_rate * FRAME_SHIFT_MS // 1000
-    return frame_length, frame_shift, 1 << (frame_length - 1).bit_length()
-
-
-def _hann_window(sampling_rate: int) -> torch.Tensor:
-    """Returns the symmetric Hann window, float32 (frame length,), on the CPU."""
-    return torch.hann_window(_frame_sizes(sampling_rate)[0], periodic=False, dtype=torch.float32, device="cpu")
-
-
-@lru_cache(maxsize=16)
-def _kaldi_mel_filters(sampling_rate: int, num_mel_bins: int) -> np.ndarray:
-    """Returns Kaldi's mel filters, float64 (FFT size / 2 + 1, mel bins), read-only because they are shared."""
-    with warnings.catch_warnings():
-        # 128 filters on 257 FFT bins leave the narrowest ones empty; the published weights were trained like this.
-        warnings.filterwarnings("ignore", message="At least one mel filter has all zero values")
-        filters = mel_filter_bank(
-            num_frequency_bins=_frame_sizes(sampling_rate)[2] // 2 + 1,
-            num_mel_filters=num_mel_bins,
-            min_frequency=MIN_FREQUENCY,
-            max_frequency=sampling_rate / 2,
-            sampling_rate=sampling_rate,
-            norm=None,
-            mel_scale="kaldi",
-            triangularize_in_mel_space=True,
-        )
-    filters.flags.writeable = False
-    return filters
-
-
-@lru_cache(maxsize=16)
-def _front_end_tensors(
-    sampling_rate: int, num_mel_bins: int, device: torch.device
-) -> tuple[torch.Tensor, list[tuple[slice, slice, torch.Tensor]]]:
-    """
-    Returns, on `device`, the window without its first value (which is zero), and the mel filters in bands:
-    (FFT bins, mel bins, weights (FFT bins, mel bins)).
-    """
-    # On CUDA float64, because TensorFloat-32, when a user allows it, would cost the filter bank three digits.
-    dtype = torch.float64 if device.type == "cuda" else torch.float32
-    band_size = CPU_BAND_FILTERS if device.type == "cpu" else num_mel_bins
-    filters = _kaldi_mel_filters(sampling_rate, num_mel_bins)
-    bands = []
-    # Tensors made in inference mode could not be used outside of it later.
-    with torch.inference_mode(False):
-        for start in range(0, num_mel_bins, band_size):
-            mel_bins = slice(start, min(start + band_size, num_mel_bins))
-            used = np.flatnonzero(filters[:, mel_bins].any(axis=1))
-            fft_bins = slice(int(used[0]), int(used[-1]) + 1) if used.size else slice(0, 0)
-            weights = torch.tensor(filters[fft_bins, mel_bins], dtype=dtype, device=device)
-            bands.append((fft_bins, mel_bins, weights))
-        window = _hann_window(sampling_rate)[1:].to(device)
-    return window, bands
-
-
-def _work_arrays(
-    num_clips: int, block_frames: int, frame_length: int, fft_size: int, num_mel_bins: int, device: torch.device | str
-) -> tuple[torch.Tensor, ...]:
-    """Returns float32 memory for a block's centred frames, frames padded with zeros, power spectra and mel values."""
-    shapes = (
-        (num_clips, block_frames, frame_length),
-        (num_clips, block_frames, fft_size),
-        (num_clips, block_frames, fft_size // 2 + 1),
-        (num_clips * block_frames, num_mel_bins),
-    )
-    return tuple(torch.zeros(shape, dtype=torch.float32, device=device) for shape in shapes)
-
-
-def _shared_work_arrays(*sizes: int) -> tuple[torch.Tensor, ...]:
-    """Returns this thread's `_work_arrays` on the CPU: taking fresh memory for each clip would cost as much as its FFTs."""
-    if getattr(_local, "sizes", None) != sizes:
-        with torch.inference_mode(False):
-            _local.arrays = _work_arrays(*sizes, "cpu")
-        _local.sizes = sizes
-    return _local.arrays
-
-
-def _log_mel_blocks(
-    waveforms: torch.Tensor, sampling_rate: int, num_mel_bins: int
-) -> Iterator[tuple[int, torch.Tensor]]:
-    """
-    Yields the log-mel filter bank of `waveforms`, float32 (clips, samples), block by block in time: the block's first
-    frame and its values, float32 (clips, frames, mel bins), so that no array over all frames but the result is needed.
-    The next block is written over the values.
-    """
-    frame_length, frame_shift, fft_size = _frame_sizes(sampling_rate)
-    window, bands = _front_end_tensors(sampling_rate, num_mel_bins, waveforms.device)
-    num_clips, num_samples = waveforms.shape
-    num_frames = 1 + (num_samples - frame_length) // frame_shift
-    if waveforms.device.type == "cpu":
-        block_frames = CPU_BLOCK_FRAMES
-        arrays = _shared_work_arrays(num_clips, block_frames, frame_length, fft_size, num_mel_bins)
-    else:
-        block_frames = min(num_frames, max(1, ACCELERATOR_BLOCK_FRAMES // num_clips))
-        arrays = _work_arrays(num_clips, block_frames, frame_length, fft_size, num_mel_bins, waveforms.device)
-    centred_block, padded_block, power_block, mel_block = arrays
-
-    for start in range(0, num_frames, block_frames):
-        length = min(block_frames, num_frames - start)
-        first_sample = start * frame_shift
-        samples = waveforms[:, first_sample : first_sample + (length - 1) * frame_shift + frame_length]
-        frames = samples.unfold(1, frame_length, frame_shift)
-        centred = centred_block[:, :length]
-        padded = padded_block[:, :length]
-
-        # Each step rounds as Kaldi's ports to PyTorch do: between a loud tone and the floor, float32's rounding is what
-        # is heard, so fused or reordered operations would be as precise but miss the published features by 1e-2.
-        torch.sub(frames, frames.mean(-1, keepdim=True), out=centred)
-        # A frame's first sample stays zero in `padded`, because the window is zero there.
-        emphasised = padded[..., 1:frame_length]
-        torch.mul(centred[..., :-1], PREEMPHASIS, out=emphasised)
-        torch.sub(centred[..., 1:], emphasised, out=emphasised).mul_(window)
-
-        squares = torch.view_as_real(torch.fft.rfft(padded)).square_()
-        power = torch.add(squares[..., 0], squares[..., 1], out=power_block[:, :length]).flatten(0, 1)
-        mel = mel_block.to(bands[0][2].dtype)[: num_clips * length]
-        for fft_bins, mel_bins, weights in bands:
-            # `out=` also keeps autocast from lowering the precision of the product.
-            torch.mm(power[:, fft_bins].to(weights.dtype), weights, out=mel[:, mel_bins])
-        yield start, mel.clamp_(min=MEL_FLOOR).log_().to(torch.float32).view(num_clips, length, num_mel_bins)
-
-
-def _is_array(value) -> bool:
+def _is_array(value: Any) -> bool:
     return isinstance(value, (np.ndarray, torch.Tensor)) or (
         hasattr(value, "__array__") and not isinstance(value, np.generic)
     )
 
 
-def _describe(value) -> str:
+def _describe(value: Any) -> str:
     text = repr(value)
     return f"{type(value).__name__} {text if len(text) <= 60 else text[:57] + '...'}"
 
 
-def _read_values(values, name: str) -> torch.Tensor:
+def _read_values(values: Any, name: str) -> torch.Tensor:
     """
     Turns an array, a tensor or a (nested) list of numbers into a float32 tensor of the same shape, on its device.
     Integer samples of a fixed width become fractions of full scale; a list's Python integers are taken as they are.
@@ -252,13 +111,13 @@ def _to_mono(samples: torch.Tensor, name: str) -> torch.Tensor:
     return samples.mean(dim=0 if samples.shape[0] < samples.shape[1] else 1)
 
 
-def _check_positive_int(name: str, value, minimum: int = 1) -> int:
+def _check_positive_int(name: str, value: Any, minimum: int = 1) -> int:
     if isinstance(value, bool) or not isinstance(value, Integral) or value < minimum:
         raise ValueError(f"`{name}` must be an integer of at least {minimum}, got {value!r}.")
     return int(value)
 
 
-def _check_number(name: str, value, positive: bool = False) -> float:
+def _check_number(name: str, value: Any, positive: bool = False) -> float:
     if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value) or (positive and value <= 0):
         raise ValueError(f"`{name}` must be a finite{' positive' if positive else ''} number, got {value!r}.")
     return float(value)
@@ -345,12 +204,12 @@ class SsambaFeatureExtractor(SavesCode, SequenceFeatureExtractor):
     @property
     def window(self) -> np.ndarray:
         """The Hann window, float32 of shape (samples of a frame,)."""
-        return _hann_window(self.sampling_rate).numpy()
+        return hann_window(self.sampling_rate).numpy()
 
     @property
     def mel_filters(self) -> np.ndarray:
         """Kaldi's mel filters, float64 of shape (FFT size / 2 + 1, num_mel_bins)."""
-        return _kaldi_mel_filters(self.sampling_rate, self.num_mel_bins)
+        return kaldi_mel_filters(self.sampling_rate, self.num_mel_bins)
 
     def _check_sampling_rate(self, sampling_rate: int | None, resample: bool) -> None:
         if sampling_rate is None:
@@ -369,7 +228,7 @@ class SsambaFeatureExtractor(SavesCode, SequenceFeatureExtractor):
             )
 
     def _read_clip(
-        self, values, name: str, sampling_rate: int | None, resample: bool, device: torch.device
+        self, values: Any, name: str, sampling_rate: int | None, resample: bool, device: torch.device
     ) -> torch.Tensor:
         """Returns one clip as float32 (samples,) on `device`, mono, minus its mean; raises for unusable input."""
         clip = _to_mono(_read_values(values, name), name)
@@ -382,7 +241,7 @@ class SsambaFeatureExtractor(SavesCode, SequenceFeatureExtractor):
             clip = torch.from_numpy(np.ascontiguousarray(resampled, dtype=np.float32))
         clip = clip.to(device)
 
-        frame_length = _frame_sizes(self.sampling_rate)[0]
+        frame_length = frame_sizes(self.sampling_rate)[0]
         if clip.numel() < frame_length:
             raise ValueError(
                 f"`{name}` has {clip.numel()} samples at {self.sampling_rate} Hz, fewer than the {frame_length} of one"
@@ -398,14 +257,14 @@ class SsambaFeatureExtractor(SavesCode, SequenceFeatureExtractor):
         return clip - mean
 
     def _num_frames(self, clip: torch.Tensor) -> int:
-        frame_length, frame_shift, _ = _frame_sizes(self.sampling_rate)
+        frame_length, frame_shift, _ = frame_sizes(self.sampling_rate)
         return 1 + (clip.numel() - frame_length) // frame_shift
 
     def _extract_fbank_features(
         self, clips: list[torch.Tensor], lengths: list[int], names: list[str], outputs: list[torch.Tensor]
     ) -> None:
         """Writes the first `lengths[i]` log-mel frames of `clips[i]` to `outputs[i]`, (lengths[i], mel bins)."""
-        frame_length, frame_shift, _ = _frame_sizes(self.sampling_rate)
+        frame_length, frame_shift, _ = frame_sizes(self.sampling_rate)
         used = [clip[: (length - 1) * frame_shift + frame_length] for clip, length in zip(clips, lengths, strict=True)]
         if used[0].device.type == "cpu":
             # One by one, a clip's result cannot depend on what else is in the batch, down to the last bit.
@@ -414,7 +273,7 @@ class SsambaFeatureExtractor(SavesCode, SequenceFeatureExtractor):
             groups = [(range(len(used)), torch.nn.utils.rnn.pad_sequence(used, batch_first=True))]
 
         for indices, waveforms in groups:
-            for start, block in _log_mel_blocks(waveforms, self.sampling_rate, self.num_mel_bins):
+            for start, block in log_mel_blocks(waveforms, self.sampling_rate, self.num_mel_bins):
                 if not math.isfinite(block.sum()):
                     row = int((~torch.isfinite(block.sum(dim=(1, 2)))).nonzero()[0])
                     raise ValueError(
@@ -560,7 +419,7 @@ class SsambaFeatureExtractor(SavesCode, SequenceFeatureExtractor):
         Raises:
             `ValueError`, `TypeError`: if a block cannot be used (see a call), but for its length.
         """
-        frame_length, frame_shift, _ = _frame_sizes(self.sampling_rate)
+        frame_length, frame_shift, _ = frame_sizes(self.sampling_rate)
         rest = torch.empty(0)
         for index, block in enumerate(blocks):
             name = f"blocks[{index}]"
@@ -578,7 +437,7 @@ class SsambaFeatureExtractor(SavesCode, SequenceFeatureExtractor):
             yield values
 
     @staticmethod
-    def _padding_strategy(padding) -> PaddingStrategy:
+    def _padding_strategy(padding: bool | str | PaddingStrategy) -> PaddingStrategy:
         if isinstance(padding, bool):
             return PaddingStrategy.LONGEST if padding else PaddingStrategy.DO_NOT_PAD
         try:
@@ -588,7 +447,7 @@ class SsambaFeatureExtractor(SavesCode, SequenceFeatureExtractor):
             raise ValueError(f"`padding` must be a bool or one of {allowed}, got {padding!r}.") from error
 
     @staticmethod
-    def _split_batch(raw_speech) -> tuple[list, list[str]]:
+    def _split_batch(raw_speech: Any) -> tuple[list, list[str]]:
         """Returns the clips in `raw_speech`, unconverted, and a name for each, to be used in error messages."""
         if isinstance(raw_speech, (list, tuple)):
             if len(raw_speech) == 0:

@@ -237,6 +237,7 @@ class SsambaLayer(GradientCheckpointingLayer):
         residual: torch.Tensor | None = None,
         update: torch.Tensor | None = None,
         clip_shapes: tuple[tuple[int, int], ...] | None = None,
+        partner: "SsambaLayer | None" = None,
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """
         Args:
@@ -248,14 +249,18 @@ class SsambaLayer(GradientCheckpointingLayer):
                 The unscaled part of `hidden_states` that drop path may drop.
             clip_shapes (`tuple[tuple[int, int], ...]`, *optional*):
                 The groups of packed clips, see [`Packing`].
+            partner (`SsambaLayer`, *optional*):
+                The second layer of the pair, where `can_join` allows to compute both at once.
 
         Returns:
-            `tuple[torch.Tensor, torch.Tensor | None]`: the stream with this layer's output added, and, in training, the
-            output.
+            `tuple[torch.Tensor, torch.Tensor | None]`: the stream with this layer's output added, or both layers', and, in
+            training, the output, or the sum of both.
         """
+        if partner is not None:
+            return self.forward_pair(partner, hidden_states, update, clip_shapes)
         residual = hidden_states if residual is None else residual
-        if update is not None and self.training and self.drop_path.rate > 0:
-            change = self.update_scale * (map_clips(self.drop_path, update, clip_shapes) - update)
+        change = self.drop_update(update, clip_shapes)
+        if change is not None:
             hidden_states = hidden_states + change
             residual = residual + self.share * change
         if can_fuse(self):
@@ -265,6 +270,34 @@ class SsambaLayer(GradientCheckpointingLayer):
         output = self.mixer(self.norm(hidden_states), reverse=self.reverse, clip_shapes=clip_shapes)
         return map_rows(self.add_output, residual, output), output if self.training else None
 
+    def forward_pair(
+        self,
+        partner: "SsambaLayer",
+        hidden_states: torch.Tensor,
+        update: torch.Tensor | None,
+        clip_shapes: tuple[tuple[int, int], ...] | None,
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """`forward` of this layer and then of its partner, whose mixers are computed at once."""
+        layers = (self, partner)
+        changes = [layer.drop_update(update, clip_shapes) for layer in layers]
+        normalized = [
+            layer.norm(hidden_states if change is None else hidden_states + change)
+            for layer, change in zip(layers, changes, strict=True)
+        ]
+        outputs = ops.bidirectional_mixer_pair([layer.mixer for layer in layers], normalized, clip_shapes)
+        for layer, change, output in zip(layers, changes, outputs, strict=True):
+            residual = hidden_states if change is None else hidden_states + layer.share * change
+            hidden_states = layer.add_output(residual, output)
+        return hidden_states, outputs[0] + outputs[1] if self.training else None
+
+    def drop_update(
+        self, update: torch.Tensor | None, clip_shapes: tuple[tuple[int, int], ...] | None
+    ) -> torch.Tensor | None:
+        """What dropping the update for some clips changes in the stream; `None`: nothing."""
+        if update is None or not self.training or self.drop_path.rate == 0:
+            return None
+        return self.update_scale * (map_clips(self.drop_path, update, clip_shapes) - update)
+
     def add_output(self, residual: torch.Tensor, output: torch.Tensor) -> torch.Tensor:
         return torch.add(residual, output, alpha=self.output_scale)
 
@@ -272,6 +305,19 @@ class SsambaLayer(GradientCheckpointingLayer):
 def can_fuse(layer: nn.Module) -> bool:
     """Whether a layer computes, in inference, what `ops.bidirectional_layer` does."""
     return ops is not None and type(layer) is SsambaLayer and not layer.training and layer.mixer.is_fusible
+
+
+def can_join(
+    first: nn.Module,
+    second: nn.Module,
+    hidden_states: torch.Tensor,
+    clip_shapes: tuple[tuple[int, int], ...] | None,
+) -> bool:
+    """Whether the layers of a pair are computed at once: where that is faster, and nothing sits on what is then not called."""
+    layers = (first, second)
+    if ops is None or not all(type(layer) is SsambaLayer and layer.mixer.is_fusible for layer in layers):
+        return False
+    return ops.pairs_pay(layers, hidden_states, clip_shapes)
 
 
 class SsambaPreTrainedModel(PatchEncoderPreTrainedModel, PreTrainedModel):
@@ -334,6 +380,9 @@ class SsambaModel(PatchEncoderModel, SsambaPreTrainedModel):
         update = None
         if self.config.paired_layers:
             for first, second in zip(self.layers[::2], self.layers[1::2], strict=True):
+                if can_join(first, second, hidden_states, clip_shapes):
+                    hidden_states, update = first(hidden_states, None, update, clip_shapes, partner=second)
+                    continue
                 residual, first_output = first(hidden_states, None, update, clip_shapes)
                 hidden_states, second_output = second(hidden_states, residual, update, clip_shapes)
                 update = first_output + second_output if self.training else None
@@ -349,6 +398,7 @@ class SsambaModel(PatchEncoderModel, SsambaPreTrainedModel):
     def encode(
         self, hidden_states: torch.Tensor, clip_shapes: tuple[tuple[int, int], ...] | None = None, **kwargs
     ) -> PatchEncoderOutput:
+        """Runs the layers and the last layer norm, see the base class."""
         # In low precision the stream would lose the small updates of deep layers.
         hidden_states = hidden_states.to(torch.promote_types(hidden_states.dtype, torch.float32))
         with nullcontext() if ops is None or torch.compiler.is_compiling() else ops.shared_buffers():

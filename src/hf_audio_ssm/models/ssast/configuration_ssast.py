@@ -61,14 +61,14 @@ class SsastConfig(PatchEncoderConfig, ASTConfig):
     intermediate_size: int | None = None
     layer_norm_eps: float = 1e-6
 
-    def __post_init__(self, **kwargs):
+    def __post_init__(self, **kwargs) -> None:
         if self.num_attention_heads is None:
             self.num_attention_heads = max(1, self.hidden_size // 64)
         if self.intermediate_size is None:
             self.intermediate_size = 4 * self.hidden_size
         super().__post_init__(**kwargs)
 
-    def validate_architecture(self):
+    def validate_architecture(self) -> None:
         """Cross-field checks, run when the configuration is made or loaded."""
         super().validate_architecture()
         self.check_positive("num_attention_heads", "intermediate_size")

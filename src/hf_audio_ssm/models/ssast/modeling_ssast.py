@@ -71,6 +71,7 @@ class SsastModel(PatchEncoderModel, SsastPreTrainedModel):
     def encode(
         self, hidden_states: torch.Tensor, attention_mask: torch.Tensor | None = None, **kwargs
     ) -> PatchEncoderOutput:
+        """Runs the layers and the last layer norm, with a mask where clips are padded."""
         for layer in self.layers:
             hidden_states = layer(hidden_states, attention_mask, **kwargs)
         return PatchEncoderOutput(last_hidden_state=self.layernorm(hidden_states))

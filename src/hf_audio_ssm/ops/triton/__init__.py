@@ -11,7 +11,14 @@ from importlib.util import find_spec
 import torch
 from torch import Tensor
 
-from ..registration import convolution_parameters, register_convolution, register_scan
+from ..registration import (
+    NUM_SCAN_TENSORS,
+    TENSORS_PER_DIRECTION,
+    convolution_parameters,
+    convolve_layers,
+    register_convolution,
+    register_scan,
+)
 
 
 _DTYPES = (torch.float32, torch.bfloat16, torch.float16)
@@ -48,18 +55,33 @@ def _has_dtype(dtype: torch.dtype | None) -> bool:
 @cache
 def _failure_on(device_index: int) -> str | None:
     """
-    Why a first small call fails on a GPU, None if it works: there are GPUs that Triton does not know, and Triton needs a C
+    Why first small calls fail on a GPU, None if they work: there are GPUs that Triton does not know, and Triton needs a C
     compiler of its own when it first runs.
     """
     # In a thread of its own, where no tracer or compiler that may be at work here sees it.
     with ThreadPoolExecutor(1) as executor:
-        return executor.submit(_try_a_kernel, torch.device("cuda", device_index)).result()
+        return executor.submit(_try_kernels, torch.device("cuda", device_index)).result()
 
 
-def _try_a_kernel(device: torch.device) -> str | None:
+def _try_kernels(device: torch.device) -> str | None:
     try:
         x = torch.ones(1, 1, 1, device=device)
-        _convolution_forward(x, *convolution_parameters(x[0], x[0, 0], x[0], x[0, 0]))
+        matrix, row = x[0], x[0, 0]
+        _convolution_forward(x, *convolution_parameters(matrix, row, matrix, row))
+        _scan_forward(
+            x,
+            x,
+            None,
+            row,
+            -matrix,
+            x,
+            x,
+            row,
+            *[None] * (NUM_SCAN_TENSORS - TENSORS_PER_DIRECTION),
+            1.0,
+            False,
+            False,
+        )
         torch.cuda.synchronize(device)
     except Exception as error:  # Whatever the compiler or the driver raise.
         return f"a first kernel failed with {type(error).__name__}: {error}"
@@ -105,15 +127,28 @@ def _convolution_backward(*arguments):
         return backward(*arguments)
 
 
-def convolution(hidden_states, weight, bias, weight2, bias2, reverse):
+def pairs_pay(batch_size: int, length: int, channels: int, state_size: int, device: torch.device) -> bool:
+    """Whether one layer's programs leave a quarter of the GPU idle, or more: two layers at once take twice the memory."""
+    from .scan_forward import count_programs, programs_wanted
+
+    return 4 * count_programs(batch_size, length, channels, state_size, device) <= 3 * programs_wanted(device)
+
+
+def convolution(*arguments):
     """Like `reference.convolution`."""
-    parameters = convolution_parameters(weight, bias, weight2, bias2)
-    if reverse:
-        parameters = parameters[2:] + parameters[:2]
-    outputs = _convolution(hidden_states, *parameters)
-    return outputs[::-1] if reverse else outputs
+    return convolve_layers(_convolution, [arguments])[0]
+
+
+def convolution_pair(*layers):
+    """`convolution` of the arguments of both layers of a pair."""
+    return convolve_layers(_convolution_pair, layers)
 
 
 # Of all devices, for the interpreter's sake.
-scan = register_scan("triton", "CompositeExplicitAutograd", _scan_forward, _scan_backward, _states_shape)
-_convolution = register_convolution("triton", "CompositeExplicitAutograd", _convolution_forward, _convolution_backward)
+_KEY = "CompositeExplicitAutograd"
+scan = register_scan("triton", _KEY, _scan_forward, _scan_backward, _states_shape)
+scan_pair = register_scan("pair_triton", _KEY, _scan_forward, _scan_backward, _states_shape, num_layers=2)
+_convolution = register_convolution("triton", _KEY, _convolution_forward, _convolution_backward)
+_convolution_pair = register_convolution(
+    "pair_triton", _KEY, _convolution_forward, _convolution_backward, num_layers=2
+)

@@ -12,22 +12,26 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from ..registration import TENSORS_PER_DIRECTION
-from .scan_forward import compute_entries, count_segments, pack, split_directions
+from ..registration import NUM_SCAN_TENSORS, TENSORS_PER_DIRECTION
+from .groups import Group, four
+from .scan_forward import compute_entries, count_segments
 from .tiles import (
     CHUNK_SIZE,
     Tile,
+    advance,
     channel_indices,
     lay_out,
     locate,
     over_channels,
     over_states,
+    pick,
     row_strides,
     sigmoid,
     softplus,
     sum_channels,
     sum_states,
-    with_contiguous_rows,
+    time_of,
+    with_equal_strides,
 )
 
 
@@ -41,94 +45,22 @@ def _load_step(x, dt, BC, step, x_row, dt_row, BC_row, c, n, bias, inside, last)
     return x_t, before, tl.where(is_row, softplus(before), 0.0), tl.load(BC + place * BC_row + n)
 
 
-@triton.jit
-def _advance(state, rates, x_t, dt_t, B_t):
-    """The state after a time step."""
-    return tl.exp2(over_states(dt_t) * rates) * state + over_states(dt_t * x_t) * over_channels(B_t)
-
-
-@triton.jit
-def _retreat(
-    grad_state,
-    grad_A,
-    grad_bias,
-    grad_D,
-    before_state,
-    state,
-    x_t,
-    before,
-    dt_t,
-    B_t,
-    rates,
-    skip,
-    grad,
-    gate,
-    BC,
-    grad_x,
-    grad_dt,
-    grad_BC,
-    grad_gate,
-    step,
-    grad_row,
-    gate_row,
-    BC_row,
-    output_row,
-    c,
-    n,
-    inside,
-    last,
-    scale,
-    HAS_GATE: tl.constexpr,
-    STATES: tl.constexpr,
-):
-    """The gradients of one time step, from the gradient of the state after it to that of the state before it."""
-    is_row = step < last
-    stored = inside & is_row
-    place = tl.minimum(step, last - 1).to(tl.int64)
-    C_t = tl.load(BC + place * BC_row + STATES + n)
-    grad_y = tl.load(grad + place * grad_row + c, mask=stored, other=0.0).to(tl.float32) * scale
-    if HAS_GATE:
-        gate_t = tl.load(gate + place * gate_row + c, mask=stored, other=0.0).to(tl.float32)
-        sigmoid_t = sigmoid(gate_t)
-        y = sum_states(over_channels(C_t) * state) + skip * x_t
-        slope = sigmoid_t * (1.0 + gate_t * (1.0 - sigmoid_t))
-        tl.store(grad_gate + place * output_row + c, y * grad_y * slope, mask=stored)
-        grad_y *= gate_t * sigmoid_t
-    grad_C_t = sum_channels(state * over_states(grad_y))
-    grad_state += over_channels(C_t) * over_states(grad_y)
-    grad_B_t = sum_channels(grad_state * over_states(dt_t * x_t))
-    grad_input = sum_states(grad_state * over_channels(B_t))
-    grad_state *= tl.exp2(over_states(dt_t) * rates)
-    decayed = grad_state * before_state
-    grad_A += decayed * over_states(dt_t)
-    # The rates contain log2(e).
-    grad_dt_t = x_t * grad_input + 0.6931471805599453 * sum_states(decayed * rates)
-    grad_before = tl.where(is_row, grad_dt_t * sigmoid(before), 0.0)
-    grad_bias += grad_before
-    grad_D += grad_y * x_t
-    row = place * output_row + c
-    tl.store(grad_x + row, (dt_t * grad_input + skip * grad_y).to(grad_x.dtype.element_ty), mask=stored)
-    tl.store(grad_dt + row, grad_before.to(grad_dt.dtype.element_ty), mask=stored)
-    tl.store(grad_BC + place * BC_row + n, grad_B_t, mask=is_row)
-    tl.store(grad_BC + place * BC_row + STATES + n, grad_C_t, mask=is_row)
-    return grad_state, grad_A, grad_bias, grad_D
-
-
 @triton.jit(do_not_specialize=["batch_size", "length", "reverse", "num_segments", "segment_steps", "unit"])
 def backward_kernel(
     x,
     x2,
+    x3,
+    x4,
     dt,
     dt2,
-    dt_bias,
-    dt_bias2,
-    A,
-    A2,
-    D,
-    D2,
-    BC,
+    dt3,
+    dt4,
     gate,
+    gate2,
     grad,
+    grad2,
+    parameters,
+    BC,
     saved,
     entries,
     scratch,
@@ -164,25 +96,22 @@ def backward_kernel(
     LN: tl.constexpr,
     LC: tl.constexpr,
 ):
-    block, segment, sequence, clip = locate(batch_size, channels, num_segments, KR * LC)
-    is_second = sequence >= batch_size
-    if is_second:
-        x, dt, dt_bias, A, D = x2, dt2, dt_bias2, A2, D2
-    runs_backward = is_second != (reverse != 0)
+    block, clip, sequence, group, runs_backward, place, first, last = locate(
+        batch_size, length, channels, reverse, num_segments, segment_steps, KR * LC
+    )
     num_sequences = tl.num_programs(0) // tl.cdiv(channels, KR * LC) // num_segments
-
-    c, inside, n, tile, in_tile, rates = lay_out(A, block, channels, state_size, unit, NR, KR, LN, LC)
-    bias = tl.load(dt_bias + c, mask=inside, other=0.0)
-    skip = tl.load(D + c, mask=inside, other=0.0)
+    c, inside, n, tile, in_tile, rates, bias, skip = lay_out(
+        parameters, group, block, channels, state_size, unit, NR, KR, LN, LC
+    )
     tile_size = state_size * channels
-    first = segment * segment_steps
-    last = tl.minimum(first + segment_steps, length)
 
     # To the row of the sequence's first step in scan order; `*_row` goes to the next step.
+    if group >= 2:
+        gate, grad = gate2, grad2
     direction = tl.where(runs_backward, -1, 1).to(tl.int64)
-    time = tl.where(runs_backward, length - 1, 0).to(tl.int64)
-    x += clip * x_clip + time * x_row
-    dt += clip * dt_clip + time * dt_row
+    time = time_of(0, runs_backward, length)
+    x = pick(group, x, x2, x3, x4) + clip * x_clip + time * x_row
+    dt = pick(group, dt, dt2, dt3, dt4) + clip * dt_clip + time * dt_row
     gate += clip * gate_clip + time * gate_row
     grad += clip * grad_clip + time * grad_row
     row = sequence * length + time
@@ -204,7 +133,6 @@ def backward_kernel(
     total_A = tl.zeros((NR, KR, LN, LC), tl.float32)
     total_bias = tl.zeros((KR, LC), tl.float32)
     total_D = tl.zeros((KR, LC), tl.float32)
-    place = sequence * num_segments + segment
     if HAS_ENTRIES:
         grad_state = tl.load(entries + place * tile_size + tile, mask=in_tile, other=0.0)
     else:
@@ -215,160 +143,123 @@ def backward_kernel(
     for chunk_index in range(first_chunk, last_chunk):
         chunk = first_chunk + last_chunk - 1 - chunk_index
         start = chunk * CHUNK
-        num_groups = tl.cdiv(tl.minimum(CHUNK, last - start), 2)
+        num_pairs = tl.cdiv(tl.minimum(CHUNK, last - start), 2)
         state = tl.load(saved + (sequence * num_chunks + chunk) * tile_size + tile, mask=in_tile, other=0.0)
         # The states of the chunk before are no longer needed.
         tl.debug_barrier()
-        for group in range(0, num_groups):
-            tl.store(scratch + group * (NR * LN * KR * LC) + piece, state)
+        for pair in range(0, num_pairs):
+            tl.store(scratch + pair * (NR * LN * KR * LC) + piece, state)
             for offset in tl.static_range(2):
-                step = start + group * 2 + offset
+                step = start + pair * 2 + offset
                 x_t, _, dt_t, B_t = _load_step(x, dt, BC, step, x_row, dt_row, BC_row, c, n, bias, inside, last)
-                state = _advance(state, rates, x_t, dt_t, B_t)
+                state = advance(state, rates, x_t, dt_t, B_t)
         tl.debug_barrier()
-        for group_index in range(0, num_groups):
-            group = num_groups - 1 - group_index
-            step = start + group * 2
+        for pair_index in range(0, num_pairs):
+            pair = num_pairs - 1 - pair_index
+            step = start + pair * 2
+            x_u, before_u, dt_u, B_u = _load_step(x, dt, BC, step, x_row, dt_row, BC_row, c, n, bias, inside, last)
+            step += 1
             x_t, before_t, dt_t, B_t = _load_step(x, dt, BC, step, x_row, dt_row, BC_row, c, n, bias, inside, last)
-            x_u, before_u, dt_u, B_u = _load_step(x, dt, BC, step + 1, x_row, dt_row, BC_row, c, n, bias, inside, last)
-            state = tl.load(scratch + group * (NR * LN * KR * LC) + piece)
-            second = _advance(state, rates, x_t, dt_t, B_t)
-            third = _advance(second, rates, x_u, dt_u, B_u)
-            grad_state, total_A, total_bias, total_D = _retreat(
-                grad_state,
-                total_A,
-                total_bias,
-                total_D,
-                second,
-                third,
-                x_u,
-                before_u,
-                dt_u,
-                B_u,
-                rates,
-                skip,
-                grad,
-                gate,
-                BC,
-                grad_x,
-                grad_dt,
-                grad_BC,
-                grad_gate,
-                step + 1,
-                grad_row,
-                gate_row,
-                BC_row,
-                output_row,
-                c,
-                n,
-                inside,
-                last,
-                scale,
-                HAS_GATE,
-                NR * LN,
-            )
-            grad_state, total_A, total_bias, total_D = _retreat(
-                grad_state,
-                total_A,
-                total_bias,
-                total_D,
-                state,
-                second,
-                x_t,
-                before_t,
-                dt_t,
-                B_t,
-                rates,
-                skip,
-                grad,
-                gate,
-                BC,
-                grad_x,
-                grad_dt,
-                grad_BC,
-                grad_gate,
-                step,
-                grad_row,
-                gate_row,
-                BC_row,
-                output_row,
-                c,
-                n,
-                inside,
-                last,
-                scale,
-                HAS_GATE,
-                NR * LN,
-            )
+            first_state = tl.load(scratch + pair * (NR * LN * KR * LC) + piece)
+            previous = advance(first_state, rates, x_u, dt_u, B_u)
+            current = advance(previous, rates, x_t, dt_t, B_t)
+            # From the gradient of the state after a time step to that of the state before it: the second step, the first.
+            for _ in tl.static_range(2):
+                is_row = step < last
+                stored = inside & is_row
+                distance = tl.minimum(step, last - 1).to(tl.int64)
+                target = distance * output_row + c
+                C_t = tl.load(BC + distance * BC_row + NR * LN + n)
+                grad_y = tl.load(grad + distance * grad_row + c, mask=stored, other=0.0).to(tl.float32) * scale
+                if HAS_GATE:
+                    gate_t = tl.load(gate + distance * gate_row + c, mask=stored, other=0.0).to(tl.float32)
+                    sigmoid_t = sigmoid(gate_t)
+                    y = sum_states(over_channels(C_t) * current) + skip * x_t
+                    slope = sigmoid_t * (1.0 + gate_t * (1.0 - sigmoid_t))
+                    tl.store(grad_gate + target, y * grad_y * slope, mask=stored)
+                    grad_y *= gate_t * sigmoid_t
+                grad_C_t = sum_channels(current * over_states(grad_y))
+                grad_state += over_channels(C_t) * over_states(grad_y)
+                grad_B_t = sum_channels(grad_state * over_states(dt_t * x_t))
+                grad_input = sum_states(grad_state * over_channels(B_t))
+                grad_state *= tl.exp2(over_states(dt_t) * rates)
+                decayed = grad_state * previous
+                total_A += decayed * over_states(dt_t)
+                # The rates contain log2(e).
+                grad_dt_t = x_t * grad_input + 0.6931471805599453 * sum_states(decayed * rates)
+                grad_before = tl.where(is_row, grad_dt_t * sigmoid(before_t), 0.0)
+                total_bias += grad_before
+                total_D += grad_y * x_t
+                value = dt_t * grad_input + skip * grad_y
+                tl.store(grad_x + target, value.to(grad_x.dtype.element_ty), mask=stored)
+                tl.store(grad_dt + target, grad_before.to(grad_dt.dtype.element_ty), mask=stored)
+                tl.store(grad_BC + distance * BC_row + n, grad_B_t, mask=is_row)
+                tl.store(grad_BC + distance * BC_row + NR * LN + n, grad_C_t, mask=is_row)
+                step -= 1
+                x_t, before_t, dt_t, B_t = x_u, before_u, dt_u, B_u
+                current, previous = previous, first_state
     tl.store(grad_A + place * tile_size + tile, total_A, mask=in_tile)
     tl.store(grad_bias + place * channels + c, total_bias, mask=inside)
     tl.store(grad_D + place * channels + c, total_D, mask=inside)
 
 
-def backward(grad: Tensor, saved: Tensor, *arguments) -> list[Tensor]:
-    """The operator `scan_triton_backward`: the gradients of all tensors that are not None."""
-    *tensors, gate, scale, reverse = arguments
-    directions = split_directions(tensors)
-    grad = with_contiguous_rows(grad)
-    gate = None if gate is None else with_contiguous_rows(gate)
-    firsts, seconds = directions[0], directions[-1]
-    x, A = firsts[0], firsts[4]
-    batch_size, length, channels = x.shape
-    state_size = A.shape[1]
-    if batch_size == 0:
-        return [torch.zeros_like(tensor) for tensor in (*tensors, gate) if tensor is not None]
-    packed = pack(directions, state_size)
-    tile = Tile.backward(state_size)
-    num_sequences, num_blocks = len(directions) * batch_size, triton.cdiv(channels, tile.channels)
-    segments = count_segments(num_sequences * num_blocks, length, x.device)
-    num_programs = num_sequences * num_blocks * segments[0]
+def backward(*arguments) -> list[Tensor]:
+    """
+    The operators `scan_triton_backward` and `scan_pair_triton_backward`: from the outputs' gradients, the saved states and what
+    the operator took to the gradients of all tensors that are not None.
+    """
+    *arguments, scale, reverse = arguments
+    num_layers = len(arguments) // NUM_SCAN_TENSORS
+    grads, saved, tensors = list(arguments[:num_layers]), arguments[num_layers], arguments[num_layers + 1 :]
+    group = Group.of(tensors)
+    grads, gates = with_equal_strides(grads), group.gates or grads
+    x = group.x[0]
+    if len(x) == 0:
+        return [torch.zeros_like(tensor) for tensor in tensors if tensor is not None]
+    packed = group.pack()
+    tile = Tile.backward(group.state_size)
+    num_programs = group.num_programs(tile)
+    segments = count_segments(num_programs, x.shape[1], x.device)
     entries = None
     if segments[0] > 1:
-        entries = compute_entries((grad, grad), directions, packed, gate, scale, reverse, segments, True)
-    leading = (len(directions), batch_size)
-    scratch = packed.new_empty((num_programs, CHUNK_SIZE // 2, tile.states, tile.channels))
-    grad_x, grad_dt = x.new_empty((*leading, length, channels)), x.new_empty((*leading, length, channels))
-    grad_BC = packed.new_empty((num_blocks, *packed.shape))
-    grad_gate = None if gate is None else packed.new_empty(grad_x.shape)
+        entries = compute_entries(group, packed, grads, scale, reverse, segments)
+    batch_size, length, channels, state_size = group.sizes
+    leading = (group.num_directions, batch_size)
+    scratch = packed.new_empty((num_programs * segments[0], CHUNK_SIZE // 2, tile.states, tile.channels))
+    grad_x, grad_dt = (x.new_empty((*leading, length, channels)) for _ in range(2))
+    grad_BC = packed.new_empty((num_programs // group.num_sequences, *packed.shape))
+    grad_gate = packed.new_empty(grad_x.shape) if group.gates else None
     grad_A = packed.new_empty((*leading, segments[0], state_size, channels))
     grad_bias, grad_D = (packed.new_empty((*leading, segments[0], channels)) for _ in range(2))
-    backward_kernel[(num_programs,)](
-        x,
-        seconds[0],
-        firsts[1],
-        seconds[1],
-        firsts[3],
-        seconds[3],
-        A,
-        seconds[4],
-        firsts[7],
-        seconds[7],
+    backward_kernel[(num_programs * segments[0],)](
+        *four(group.x),
+        *four(group.dt),
+        gates[0],
+        gates[-1],
+        grads[0],
+        grads[-1],
+        group.parameters,
         packed,
-        grad if gate is None else gate,
-        grad,
         saved,
         packed if entries is None else entries,
         scratch,
         grad_x,
         grad_dt,
         grad_BC,
-        packed if gate is None else grad_gate,
+        packed if grad_gate is None else grad_gate,
         grad_A,
         grad_bias,
         grad_D,
-        batch_size,
-        length,
-        channels,
-        state_size,
+        *group.sizes,
         *row_strides(x),
-        *row_strides(firsts[1]),
-        *row_strides(grad if gate is None else gate),
-        *row_strides(grad),
+        *row_strides(group.dt[0]),
+        *row_strides(gates[0]),
+        *row_strides(grads[0]),
         scale,
         int(reverse),
         *segments,
         1,
-        HAS_GATE=gate is not None,
+        HAS_GATE=grad_gate is not None,
         HAS_ENTRIES=entries is not None,
         CHUNK=CHUNK_SIZE,
         **tile._asdict(),
@@ -376,16 +267,22 @@ def backward(grad: Tensor, saved: Tensor, *arguments) -> list[Tensor]:
     )
     sums_A, sums_bias, sums_D = (value.sum((1, 2)) for value in (grad_A, grad_bias, grad_D))
     grad_B, grad_C = grad_BC.sum(0)[..., :state_size].to(x.dtype).unbind(3)
-    gradients = []
-    for index in range(len(directions)):
-        dt, weight = tensors[index * TENSORS_PER_DIRECTION + 1 : index * TENSORS_PER_DIRECTION + 3]
-        own_dt, own_weight = grad_dt[index], []
-        if weight is not None:
-            own_weight = [torch.matmul(own_dt.flatten(0, 1).t(), dt.flatten(0, 1)).to(weight.dtype)]
-            own_dt = torch.matmul(own_dt, weight.to(dt.dtype))
-        gradients += [grad_x[index], own_dt, *own_weight, sums_bias[index], sums_A[index].t().contiguous()]
-        gradients += [grad_B[index].contiguous(), grad_C[index].contiguous(), sums_D[index]]
-    if gate is not None:
-        total = torch.empty_like(gate, memory_format=torch.contiguous_format)
-        gradients.append(total.copy_(grad_gate[0]) if len(directions) == 1 else torch.add(*grad_gate, out=total))
+    gradients, index = [], 0
+    for start in range(0, len(tensors), NUM_SCAN_TENSORS):
+        first = index
+        for own in range(start, start + NUM_SCAN_TENSORS - 1, TENSORS_PER_DIRECTION):
+            if tensors[own] is None:
+                continue
+            dt, weight = tensors[own + 1 : own + 3]
+            own_dt, own_weight = grad_dt[index], []
+            if weight is not None:
+                own_weight = [torch.matmul(own_dt.flatten(0, 1).t(), dt.flatten(0, 1)).to(weight.dtype)]
+                own_dt = torch.matmul(own_dt, weight.to(dt.dtype))
+            gradients += [grad_x[index], own_dt, *own_weight, sums_bias[index], sums_A[index].t().contiguous()]
+            gradients += [grad_B[index].contiguous(), grad_C[index].contiguous(), sums_D[index]]
+            index += 1
+        if grad_gate is not None:
+            own_gates = grad_gate[first:index]
+            total = own_gates[0].new_empty(own_gates.shape[1:], dtype=x.dtype)
+            gradients.append(total.copy_(own_gates[0]) if len(own_gates) == 1 else torch.add(*own_gates, out=total))
     return gradients

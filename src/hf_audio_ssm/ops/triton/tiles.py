@@ -60,36 +60,83 @@ def row_strides(tensor: Tensor) -> tuple[int, int]:
     return tensor.stride(0), tensor.stride(1)
 
 
-def with_contiguous_rows(tensor: Tensor) -> Tensor:
-    """The kernels read the features of (batch, length, features) without a stride."""
-    return tensor if tensor.stride(2) == 1 else tensor.contiguous()
+def with_equal_strides(tensors: list[Tensor]) -> list[Tensor]:
+    """
+    Tensors (batch, length, features) as kernels read them: the strides of the first are those of all, and features have none.
+    """
+    strides = tensors[0].stride()
+    if strides[2] == 1 and all(tensor.stride() == strides for tensor in tensors):
+        return tensors
+    return [tensor.contiguous() for tensor in tensors]
 
 
 @triton.jit
-def locate(batch_size, channels, num_segments, CHANNELS: tl.constexpr):
-    """Which part is a program's: block of channels, segment of time, sequence (clips of each direction), clip."""
+def pick(group, first, second, third, fourth):
+    """Of a pointer for each direction of each layer, a program's."""
+    if group == 1:
+        first = second
+    if group == 2:
+        first = third
+    if group == 3:
+        first = fourth
+    return first
+
+
+@triton.jit
+def locate(batch_size, length, channels, reverse, num_segments, segment_steps, CHANNELS: tl.constexpr):
+    """
+    Which part is a program's: block of channels; clip; sequence (of all clips of each direction of each layer) and direction
+    of a layer (`group`); whether that runs backward in time; segment of all sequences, and the segment's steps.
+    """
     num_blocks = tl.cdiv(channels, CHANNELS)
     block = tl.program_id(0) % num_blocks
     segment = tl.program_id(0) // num_blocks % num_segments
     sequence = tl.program_id(0) // num_blocks // num_segments
-    return block, segment, sequence.to(tl.int64), (sequence % batch_size).to(tl.int64)
+    group = sequence // batch_size
+    clip = (sequence % batch_size).to(tl.int64)
+    sequence = sequence.to(tl.int64)
+    # A layer's second direction runs against the first one.
+    runs_backward = (group % 2 != 0) != (reverse != 0)
+    first = segment * segment_steps
+    last = tl.minimum(first + segment_steps, length)
+    place = sequence * num_segments + segment
+    return block, clip, sequence, group, runs_backward, place, first, last
+
+
+@triton.jit
+def time_of(step, runs_backward, length):
+    """The row of a step in scan order."""
+    return tl.where(runs_backward, length - 1 - step, step).to(tl.int64)
 
 
 @triton.jit
 def lay_out(
-    A, block, channels, state_size, unit, NR: tl.constexpr, KR: tl.constexpr, LN: tl.constexpr, LC: tl.constexpr
+    parameters,
+    group,
+    block,
+    channels,
+    state_size,
+    unit,
+    NR: tl.constexpr,
+    KR: tl.constexpr,
+    LN: tl.constexpr,
+    LC: tl.constexpr,
 ):
     """
-    A block's channels and which of them exist; the states; the tile's places in (states, channels) and which exist; and the
-    tile of A (channels, state_size), times log2(e): decays are powers of 2.
+    A block's channels and which of them exist; the states; the tile's places in (states, channels) and which exist; and of
+    the block's parameters the tile of A, times log2(e), for decays are powers of 2, and the rows of the bias and of D.
     """
     c = channel_indices(block, KR, LC)
     n = state_indices(NR, LN)
     inside = c < channels
     tile = over_channels(n) * channels + over_states(c) * unit
     in_tile = over_states(inside) & over_channels(n < state_size)
-    rates = tl.load(A + over_states(c) * state_size + over_channels(n) * unit, mask=in_tile, other=0.0)
-    return c, inside, n, tile, in_tile, rates * 1.4426950408889634
+    parameters += group * channels * (state_size + 2)
+    rates = tl.load(parameters + over_states(c) * state_size + over_channels(n) * unit, mask=in_tile, other=0.0)
+    parameters += channels * state_size
+    bias = tl.load(parameters + c, mask=inside, other=0.0)
+    skip = tl.load(parameters + channels + c, mask=inside, other=0.0)
+    return c, inside, n, tile, in_tile, rates * 1.4426950408889634, bias, skip
 
 
 @triton.jit
@@ -126,6 +173,12 @@ def sum_states(tile):
 def sum_channels(tile):
     """(NR, LN)"""
     return tl.sum(tl.sum(tile, 1), 2)
+
+
+@triton.jit
+def advance(state, rates, x_t, dt_t, B_t):
+    """The state after a time step."""
+    return tl.exp2(over_states(dt_t) * rates) * state + over_states(dt_t * x_t) * over_channels(B_t)
 
 
 @triton.jit
