@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import run_pretrain
 from accelerate.commands.launch import launch_command_parser
+from several_processes import TORCHRUN
 from snippets import read_snippets, run_snippet
 from tones import write_tone
 
@@ -79,7 +80,7 @@ def test_commands_for_gpus(name, processes):
 
 
 def test_two_processes(clone):
-    words = SNIPPETS["two-processes"][1].replace("torchrun", "python -m torch.distributed.run --standalone")
+    words = SNIPPETS["two-processes"][1].replace("torchrun", f"python {' '.join(TORCHRUN)}")
     out = run_snippet(("bash", words), clone, SHORT + " --output_dir outputs/two")
     assert "on 2 processes" in out
 

@@ -24,6 +24,7 @@ from accelerate.state import AcceleratorState, GradientState, PartialState
 from hub_server import card_errors
 from huggingface_hub import ModelCard
 from safetensors.torch import load_file
+from several_processes import TORCHRUN
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tones import write_broken_clips, write_tone
 from transformers import AutoFeatureExtractor, AutoModel, AutoModelForPreTraining
@@ -122,7 +123,7 @@ class Script:
 
     def __init__(self, *words, launcher=(sys.executable,)):
         self.out, self.errors = (tempfile.TemporaryFile("w+") for _ in range(2))
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "1"}
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "1", "GLOO_SOCKET_IFNAME": "lo"}
         command = [*launcher, run_pretrain.__file__, *words]
         self.process = subprocess.Popen(command, stdout=self.out, stderr=self.errors, env=environment)
 
@@ -135,9 +136,18 @@ class Script:
         """Exit status, output and errors."""
         try:
             self.process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            # Launched processes end with their launcher, if it is asked to end.
+            self.process.terminate()
+            self.process.wait(60)
+            pytest.fail(f"not at its end after {seconds:g} s\n" + "\n".join(self.written()))
         finally:
             self.process.kill()
-        return self.process.returncode, *(file.seek(0) or file.read() for file in (self.out, self.errors))
+        return self.process.returncode, *self.written()
+
+    def written(self) -> list[str]:
+        """Output and errors so far."""
+        return [file.seek(0) or file.read() for file in (self.out, self.errors)]
 
 
 def weights(out: Path, step: int) -> dict[str, torch.Tensor]:
@@ -358,7 +368,7 @@ def test_a_checkpoint_that_was_not_finished_is_none(clips, tmp_path, run):
 
 
 def test_two_processes_do_what_one_does(clips, tmp_path):
-    torchrun = (sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--standalone")
+    torchrun = (sys.executable, *TORCHRUN, "--nproc_per_node", "2")
     config = json.dumps({**SMALL, "drop_path_rate": 0.0})
     arguments = {"config_overrides": config, "report_to": "tensorboard", "max_steps": 3}
     one = Script(*command_line(clips, tmp_path / "one", **arguments, per_device_train_batch_size=4))
