@@ -136,6 +136,33 @@ def test_a_header_that_does_not_know_the_length(tmp_path, size, kinds):
     assert stream.notes["kind"].tolist() == kinds
 
 
+@pytest.mark.parametrize("as_path", [True, False])
+@pytest.mark.parametrize("whole", [0, 36])
+def test_a_header_that_was_never_finished(tmp_path, whole, as_path):
+    """What a recorder leaves that lost its power: the sizes, which it writes last, tell of no audio."""
+    path = tmp_path / "noise.wav"
+    soundfile.write(path, make_noise(2.0), 16000)
+    expected, content = read(path)[0], bytearray(path.read_bytes())
+    assert content.index(b"data") == 36
+    content[4:8], content[40:44] = whole.to_bytes(4, "little"), bytes(4)
+    path.write_bytes(content)
+    samples, stream = read(path if as_path else io.BytesIO(content))
+    np.testing.assert_array_equal(samples, expected)
+    assert stream.total_seconds == 2.0
+    (note,) = stream.notes.itertuples(index=False)
+    assert (note.kind, note.onset) == ("truncated", 2.0)
+
+
+def test_a_file_without_audio_is_none_of_unknown_length(tmp_path):
+    path = tmp_path / "none.wav"
+    soundfile.write(path, np.zeros(0), 16000)
+    content = path.read_bytes() + b"LIST\4\0\0\0INFO"
+    path.write_bytes(content[:4] + (len(content) - 8).to_bytes(4, "little") + content[8:])
+    samples, stream = read(path)
+    assert len(samples) == 0
+    assert stream.notes.empty
+
+
 @pytest.mark.parametrize("dtype", ["int16", "int32", "uint8"])
 def test_integers_are_fractions_of_full_scale(dtype):
     expected = make_noise(1.0)

@@ -6,6 +6,7 @@ import io
 import os
 import re
 import shutil
+import struct
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
@@ -78,6 +79,41 @@ class _Section(io.RawIOBase):
         buffer[: len(content)] = content
         self.position += len(content)
         return len(content)
+
+
+class _UnfinishedWav(_Section):
+    """A WAV file whose header, written before the audio, still says that there is none, as one of unknown length."""
+
+    def __init__(self, file: BinaryIO, end: int, size_at: int):
+        super().__init__(file, 0, end)
+        self.size_at = size_at
+
+    def readinto(self, buffer: memoryview) -> int:
+        first = self.position
+        count = super().readinto(buffer)
+        for place in range(max(first, self.size_at), min(first + count, self.size_at + 4)):
+            buffer[place - first] = 0xFF
+        return count
+
+
+def _find_unfinished_size(file: BinaryIO, end: int) -> int | None:
+    """
+    Where a WAV file holds the size of its audio, if that is 0 and neither it nor the size of the whole knows of the bytes that
+    follow: a recorder fills in both at the end.
+    """
+    file.seek(0)
+    header = file.read(12)
+    if len(header) < 12 or header[:4] != b"RIFF" or header[8:] != b"WAVE":
+        return None
+    position = 12
+    while position + 8 < end:
+        file.seek(position)
+        name, size = struct.unpack("<4sI", file.read(8))
+        if name == b"data":
+            whole = struct.unpack("<I", header[4:8])[0]
+            return position + 4 if size == 0 and 8 + whole <= position + 8 else None
+        position += 8 + size + size % 2
+    return None
 
 
 def _split_chain(file: BinaryIO) -> list[_Section]:
@@ -248,8 +284,11 @@ class AudioStream:
                 links = _split_chain(file)
                 if links[0].end == 0:
                     raise ClipError(name, "the file is empty")
+                unfinished_at = _find_unfinished_size(file, links[-1].end)
+                if unfinished_at is not None:
+                    links = [_UnfinishedWav(file, links[-1].end, unfinished_at)]
                 # libsndfile reads a file by its path faster than through Python.
-                is_plain = self.is_path and Path(self.audio).is_file() and len(links) == 1
+                is_plain = self.is_path and Path(self.audio).is_file() and len(links) == 1 and unfinished_at is None
                 sources = [sound_path(self.audio)] if is_plain else map(io.BufferedReader, links)
                 files = [stack.enter_context(sf.SoundFile(source)) for source in sources]
             except ClipError:
@@ -259,6 +298,10 @@ class AudioStream:
             self.total_seconds = sum(file.frames / file.samplerate for file in files)
             for file in files:
                 yield from self._read_link(file)
+            if unfinished_at is not None:
+                self.note(
+                    self.seconds, self.seconds, "truncated", "the header was never finished: it tells of no audio"
+                )
 
     def _read_link(self, file: sf.SoundFile) -> Iterator[tuple[np.ndarray, int]]:
         rate, promised = file.samplerate, file.frames
