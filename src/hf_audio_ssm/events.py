@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """
 Sound events: from scores along time to a table of events, and how well it agrees with a reference (T. Mesaros et al.,
-"Metrics for Polyphonic Sound Event Detection", 2016; the numbers are those of sed_eval).
+"Metrics for Polyphonic Sound Event Detection", 2016; the numbers are those of sed_eval, but for times that differ by a
+tolerance or a whole segment to the last digit, which count as equal here, and 0 in place of NaN).
 
 A table of events is a `pandas.DataFrame` with the columns `onset` and `offset` (seconds), `label` and, where it was
 decoded, `score` (the mean over the event); `to_json(orient="records")` makes JSON of it. Tables of several recordings tell
