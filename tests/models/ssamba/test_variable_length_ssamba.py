@@ -308,7 +308,7 @@ def test_from_one_frame_to_a_hundred_thousand():
 @pytest.mark.parametrize("paired_layers", [True, False])
 @pytest.mark.parametrize(
     ("backend", "longest"),
-    [(backend, 100_000 if backend == "cpu" else 5000) for backend in BACKENDS if backend != DEFINITION],
+    [(backend, 5000 if backend == "triton" else 100_000) for backend in BACKENDS if backend != DEFINITION],
     indirect=["backend"],
 )
 def test_gradients_from_one_frame_to_a_hundred_thousand(backend, longest, paired_layers):
