@@ -16,6 +16,7 @@ from scan_cases import NATIVE, SelectiveSSM, gradients_of, make_inputs, relative
 from torch import nn
 
 from hf_audio_ssm.ops import available_backends, backends, bidirectional_mixing, cpu, explain_backends, selective_scan
+from hf_audio_ssm.ops.scan import run_scan
 
 
 BACKENDS = ("reference", "cpu") if NATIVE else ("reference",)
@@ -148,6 +149,26 @@ def test_second_derivatives_are_refused(backend):
     (gradient,) = torch.autograd.grad(output.sum(), inputs["hidden_states"], create_graph=True)
     with pytest.raises(NotImplementedError, match="first derivatives only"):
         gradient.sum().backward()
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_autocast_does_not_reach_into_the_operators(backend):
+    """It would round the states that the outputs are taken from."""
+    generator = torch.Generator().manual_seed(0)
+    shapes = [(2, 9, 5), (2, 9, 3), (5, 3), (5,), (5, 4), (2, 9, 4), (2, 9, 4), (5,)]
+    leaves = [torch.randn(*shape, generator=generator) for shape in shapes]
+    leaves[4].abs_().neg_()
+    leaves = [leaf.requires_grad_() for leaf in leaves]
+
+    def scan():
+        chosen = backends.select_backend("cpu", torch.float32, backend)
+        output = run_scan([leaves], None, 1.0, False, chosen)
+        return [output.detach(), *torch.autograd.grad(output.square().sum(), leaves)]
+
+    expected = scan()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = scan()
+    assert all(torch.equal(*both) for both in zip(found, expected, strict=True))
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

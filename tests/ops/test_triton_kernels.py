@@ -345,6 +345,14 @@ def test_autocast():
     assert all(value.dtype == torch.float32 and value.any() for value in found[1:])
 
 
+def test_autocast_does_not_reach_into_the_operators():
+    layers = make_pair(1, 2, 3, 4, 2)
+    expected = run_with_gradients("triton", layers, torch.float32, DEVICE)
+    with torch.autocast(DEVICE, dtype=torch.bfloat16):
+        found = run_with_gradients("triton", layers, torch.float32, DEVICE)
+    assert all(torch.equal(*both) for both in zip(found, expected, strict=True))
+
+
 def test_compiles_without_graph_breaks():
     mixer = Pair().to(DEVICE)
     compiled = torch.compile(mixer, fullgraph=True, backend="aot_eager")

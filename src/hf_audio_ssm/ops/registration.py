@@ -3,6 +3,7 @@
 """Registers implementations as `torch.library` operators with fake kernels and autograd."""
 
 from collections.abc import Callable, Sequence
+from functools import wraps
 
 import torch
 from torch import Tensor
@@ -27,6 +28,20 @@ NUM_CONVOLUTION_TENSORS = 5
 def _number(index: int) -> str:
     """What follows a name: nothing, 2, 3, ..."""
     return str(index + 1) if index else ""
+
+
+def _without_autocast(implementation: Callable) -> Callable:
+    """The implementation in the dtypes of its tensors: autocast reaches into operators, and would round states and gradients."""
+
+    @wraps(implementation)
+    def run(*arguments):
+        device_type = arguments[0].device.type
+        if not torch.is_autocast_enabled(device_type):
+            return implementation(*arguments)
+        with torch.autocast(device_type, enabled=False):
+            return implementation(*arguments)
+
+    return run
 
 
 def register_scan(
@@ -57,8 +72,8 @@ def register_scan(
     grads = ", ".join(f"Tensor grad{_number(layer)}" for layer in range(num_layers))
     library.define(f"{name}({inputs}, bool save_states) -> ({'Tensor, ' * num_layers}Tensor)")
     library.define(f"{name}_backward({grads}, Tensor states, {inputs}) -> Tensor[]")
-    library.impl(name, forward, dispatch_key)
-    library.impl(f"{name}_backward", backward, dispatch_key)
+    library.impl(name, _without_autocast(forward), dispatch_key)
+    library.impl(f"{name}_backward", _without_autocast(backward), dispatch_key)
     operator = getattr(getattr(torch.ops, NAMESPACE), name).default
     backward_operator = getattr(getattr(torch.ops, NAMESPACE), f"{name}_backward").default
 
@@ -125,8 +140,8 @@ def register_convolution(
     library.define(
         f"{name}_backward({grads}, {inputs}) -> ({', '.join(['Tensor'] * (NUM_CONVOLUTION_TENSORS * num_layers))})"
     )
-    library.impl(name, forward, dispatch_key)
-    library.impl(f"{name}_backward", backward, dispatch_key)
+    library.impl(name, _without_autocast(forward), dispatch_key)
+    library.impl(f"{name}_backward", _without_autocast(backward), dispatch_key)
     operators = getattr(torch.ops, NAMESPACE)
     operator = getattr(operators, name).default
     backward_operator = getattr(operators, f"{name}_backward").default
