@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The adapter to mamba-ssm's compiled kernels, with stand-ins for them that check how they are called and do what they do."""
 
+import dataclasses
 import sys
 from types import ModuleType
 
@@ -11,7 +12,8 @@ import torch.nn.functional as F
 from scan_cases import SelectiveSSM, define_mixing, define_scan, gradients_of, make_inputs, relative_error
 from torch import nn
 
-from hf_audio_ssm.ops import bidirectional_mixing, mamba_ssm, reference, selective_scan
+from hf_audio_ssm import SsambaConfig, SsambaForAudioClassification
+from hf_audio_ssm.ops import backends, bidirectional_mixing, mamba_ssm, reference, selective_scan, triton
 
 
 TOLERANCE = 2e-5
@@ -20,6 +22,7 @@ TOLERANCE = 2e-5
 def check_operands(u, delta, A, B, C, D, z, delta_bias):
     """As the C++ functions of mamba-ssm 2 check them."""
     batch_size, channels, length = u.shape
+    assert batch_size > 0
     state_size = A.shape[1]
     assert u.dtype == delta.dtype == B.dtype == C.dtype
     assert A.dtype == D.dtype == delta_bias.dtype == torch.float32
@@ -70,6 +73,7 @@ class CausalConv1d(ModuleType):
 
     def causal_conv1d_fn(self, x, weight, bias=None, seq_idx=None, initial_states=None, activation=None):
         assert activation == "silu"
+        assert len(x) > 0
         assert weight.shape == (x.shape[1], weight.shape[1])
         assert 2 <= weight.shape[1] <= 4
         assert x.is_contiguous()
@@ -98,8 +102,6 @@ def modules(monkeypatch):
 
 @pytest.fixture
 def on_the_cpu(modules, monkeypatch):
-    from hf_audio_ssm.ops import backends
-
     own = backends._BACKENDS["mamba_ssm"]
     anywhere = backends.Backend("mamba_ssm", own.scan, own.convolution, lambda device_type, dtype: True)
     monkeypatch.setitem(backends._BACKENDS, "mamba_ssm", anywhere)
@@ -115,6 +117,47 @@ def test_scan(reverse, optional, on_the_cpu):
     assert on_the_cpu["selective_scan_cuda"].calls == 2
     assert relative_error(output, expected) < TOLERANCE
     assert all(relative_error(gradients[name], expected_gradients[name]) < TOLERANCE for name in inputs)
+
+
+def test_empty_batches(on_the_cpu):
+    """A grid without programs is an error of CUDA's."""
+    inputs = {name: value[:0] if value.dim() == 3 else value for name, value in make_inputs(length=5).items()}
+    output, gradients = gradients_of(selective_scan, inputs, backend="mamba_ssm")
+    assert output.shape == inputs["hidden_states"].shape
+    assert not gradients["A"].any()
+    states, weight = inputs["hidden_states"], torch.ones(19, 4)
+    outputs = mamba_ssm.convolution(states, weight, None, weight, None, False)
+    assert [tuple(one.shape) for one in outputs] == [(0, 5, 19)] * 2
+    assert on_the_cpu["selective_scan_cuda"].calls == on_the_cpu["causal_conv1d"].calls == 0
+
+
+@pytest.mark.parametrize("has_mamba_ssm", [False, True])
+def test_what_triton_cannot_serve(has_mamba_ssm, modules, monkeypatch):
+    """The same logits and gradients by the next backend, mamba-ssm's or the reference. CPU tensors pass for those of a GPU."""
+    if not has_mamba_ssm:
+        monkeypatch.setitem(sys.modules, "selective_scan_cuda", None)
+    monkeypatch.delenv(backends.BACKEND_VARIABLE, raising=False)
+    monkeypatch.setattr(triton, "unavailable_because", lambda: "a first kernel failed")
+    on_a_gpu = {
+        name: dataclasses.replace(own, supports=lambda device_type, dtype, own=own: own.supports("cuda", dtype))
+        for name, own in backends._BACKENDS.items()
+    }
+    monkeypatch.setattr(backends, "_BACKENDS", on_a_gpu)
+    torch.manual_seed(0)
+    config = SsambaConfig(hidden_size=8, num_hidden_layers=2, num_mel_bins=16, max_length=64, num_labels=3)
+    model = SsambaForAudioClassification(config).eval()
+    input_values = torch.randn(2, 64, 16)
+
+    def train():
+        logits = model(input_values).logits
+        return [logits.detach(), *torch.autograd.grad(logits.square().sum(), list(model.parameters()))]
+
+    found, calls = train(), modules["selective_scan_cuda"].calls
+    # Two directions of two layers, and again in the backward pass.
+    assert calls == (8 if has_mamba_ssm else 0)
+    monkeypatch.setenv(backends.BACKEND_VARIABLE, "reference")
+    assert all(relative_error(*both) < TOLERANCE for both in zip(found, train(), strict=True))
+    assert modules["selective_scan_cuda"].calls == calls
 
 
 @pytest.mark.parametrize("kernel_size", [4, 6])

@@ -79,14 +79,20 @@ def _ungated(tensors, reverse):
 
 def _scan_forward(*arguments):
     *tensors, gate, scale, reverse, _ = arguments
+    x = tensors[0]
+    # CUDA launches no kernel without programs.
+    if len(x) == 0:
+        return x.new_empty(x.shape), x.new_empty(0, dtype=torch.float32)
     total = _ungated(tensors, reverse)[0] * scale
     if gate is not None:
         total = total * F.silu(gate.float())
-    return total.to(tensors[0].dtype).contiguous(), total.new_empty(0)
+    return total.to(x.dtype).contiguous(), total.new_empty(0)
 
 
 def _scan_backward(grad, states, *arguments):
     *tensors, gate, scale, reverse = arguments
+    if len(grad) == 0:
+        return [torch.zeros_like(tensor) for tensor in (*tensors, gate) if tensor is not None]
     kernels = import_module("selective_scan_cuda")
     total, intermediates = _ungated(tensors, reverse)
     grad_total = grad.float() * scale
@@ -135,7 +141,7 @@ def _convolution_forward(x, *parameters):
     outputs = []
     for runs_backward, (weight, bias) in ((False, parameters[:2]), (True, parameters[2:])):
         sequence = _in_kernel_layout(x, runs_backward)
-        if weight.shape[1] in _KERNEL_SIZES and _has_causal_conv1d():
+        if len(x) and weight.shape[1] in _KERNEL_SIZES and _has_causal_conv1d():
             convolve = import_module("causal_conv1d").causal_conv1d_fn
             result = convolve(sequence, weight.contiguous(), bias.contiguous(), activation="silu")
         else:
