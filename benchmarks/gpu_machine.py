@@ -32,9 +32,9 @@ def multiply_add_kernel(output, VALUES: tl.constexpr, ROUNDS: tl.constexpr):
 def measure(meter: Meter, dtype: torch.dtype, repeats: int) -> Limits:
     """Medians of calls in turn; products of matrices (random: zeros are faster) in `dtype`."""
     programs = 16 * torch.cuda.get_device_properties(0).multi_processor_count
-    results = torch.empty(programs * _VALUES, device="cuda")
-    source, target = (torch.randn(_COPIED_BYTES // 4, device="cuda") for _ in range(2))
-    left, right = (torch.randn(_MATRIX_SIZE, _MATRIX_SIZE, device="cuda", dtype=dtype) for _ in range(2))
+    results = torch.empty(programs * _VALUES, device=meter.device)
+    source, target = (torch.randn(_COPIED_BYTES // 4, device=meter.device) for _ in range(2))
+    left, right = (torch.randn(_MATRIX_SIZE, _MATRIX_SIZE, device=meter.device, dtype=dtype) for _ in range(2))
     calls = {
         "bytes": lambda: target.copy_(source),
         "exponentials": lambda: exponential_kernel[(programs,)](results, VALUES=_VALUES, ROUNDS=_ROUNDS),

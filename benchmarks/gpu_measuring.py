@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Time by CUDA events and memory by torch's allocator, and what a GPU's own limits make of them."""
 
+import math
 import statistics
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -40,9 +41,26 @@ class Meter:
         return torch.cuda.max_memory_allocated() - before
 
     def medians(self, calls: Mapping[str, Callable[[], object]], repeats: int, budget: float) -> dict[str, float]:
-        """Median seconds of calls in turn; see `interleaved_times`."""
-        times = interleaved_times(calls, repeats, warm_ups=1, budget=budget, seconds_of=self.seconds)
-        return {name: statistics.median(values) for name, values in times.items()}
+        """
+        Median seconds of calls in turn; see `interleaved_times`. A call for which there is no memory beside what the others
+        hold has none.
+        """
+        times = interleaved_times(calls, repeats, warm_ups=1, budget=budget, seconds_of=self._seconds_or_nan)
+        return {name: statistics.median(values) for name, values in times.items() if not any(map(math.isnan, values))}
+
+    def _seconds_or_nan(self, call: Callable[[], object]) -> float:
+        try:
+            return self.seconds(call)
+        except torch.OutOfMemoryError:
+            pass
+        # Outside the handler, whose exception holds the call's tensors.
+        self.free()
+        return math.nan
+
+    def free(self) -> None:
+        """Gives back what torch's allocator keeps."""
+        if self.device == "cuda":
+            torch.cuda.empty_cache()
 
 
 @dataclass(frozen=True)
@@ -142,6 +160,5 @@ def measure_or_say_why(
     else:
         return call, {"seconds": seconds, "peak_mib": None if peak is None else peak / 2**20, "left_out": None}
     # Outside the handler, whose exception holds the call's tensors.
-    if meter.device == "cuda":
-        torch.cuda.empty_cache()
+    meter.free()
     return None, {"seconds": None, "peak_mib": None, "left_out": failure}

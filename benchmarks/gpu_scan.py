@@ -164,7 +164,7 @@ def run(
             calls, found = {}, {}
             for way in ways:
                 if way == "reference" and tokens > MOST_REFERENCE_TOKENS and len(ways) > 1:
-                    found[way] = {"left_out": "a kernel for each time step"}
+                    found[way] = {"seconds": None, "left_out": "a kernel for each time step"}
                     continue
                 make = partial(make_call, part, is_backward, way, size, tokens, batch_size, dtype, meter.device)
                 call, found[way] = measure_or_say_why(meter, make)
@@ -173,9 +173,10 @@ def run(
             medians = meter.medians(calls, repeats, budget)
             needed = needs(part, size, tokens, batch_size, dtype.itemsize, is_backward)
             least = None if limits is None else needed.seconds(limits)
+            # Of a call that has no median there is one measurement.
+            times = {way: medians.get(way, row["seconds"]) for way, row in found.items()}
             for way, row in found.items():
-                seconds = medians.get(way)
-                first = medians.get(ways[0])
+                seconds, first = times[way], times[ways[0]]
                 rows.append(
                     {
                         "part": part,

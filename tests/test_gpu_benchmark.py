@@ -3,6 +3,7 @@
 """The GPU benchmark, as far as it goes without a GPU: tiny sizes on the CPU, its tables, plots, limits and claims."""
 
 import json
+import os
 import subprocess
 import sys
 from importlib import import_module
@@ -83,6 +84,37 @@ def test_what_does_not_fit_is_left_out_from_there_on(benchmarks, monkeypatch):
     assert [row["left_out"] for row in rows if row["way"] == "eager"] == [None, "out of memory", "out of memory"]
     assert ("eager", 25) not in made
     assert all(row["seconds"] is not None for row in rows if row["way"] == "ssamba")
+
+
+def test_what_fits_alone_but_not_beside_others_keeps_its_first_measurement(benchmarks, monkeypatch):
+    calls = []
+
+    def make(way, *arguments):
+        def call():
+            calls.append(way)
+            # To warm up, for the time and for the memory; what others hold comes after that.
+            if way == "ssamba" and calls.count(way) > 3:
+                raise torch.OutOfMemoryError("CUDA out of memory")
+
+        return call
+
+    monkeypatch.setattr(benchmarks.gpu_model, "make_inference", make)
+    monkeypatch.setattr(benchmarks.gpu_scan, "make_call", lambda part, is_backward, way, *arguments: make(way))
+    meter = benchmarks.gpu_measuring.Meter("cpu")
+    rows = benchmarks.gpu_model.run(meter, "inference", ["tiny"], [9], [1], ways=("ssamba", "eager"), repeats=2)
+    assert (calls.count("ssamba"), calls.count("eager")) == (6, 6)
+    monkeypatch.setattr(benchmarks.gpu_scan, "available_backends", lambda device, dtype: ("ssamba", "mamba_ssm"))
+    monkeypatch.setattr(benchmarks.gpu_scan, "PARTS", ("scan",))
+    calls.clear()
+    rows += benchmarks.gpu_scan.run(meter, None, ["tiny"], [9], [1], repeats=2)
+    assert all(row["seconds"] > 0 and row["left_out"] is None for row in rows[:4])
+
+
+def test_graphs_are_for_short_audio(benchmarks, monkeypatch):
+    monkeypatch.setattr(benchmarks.gpu_model, "make_inference", lambda *arguments: lambda: None)
+    meter, ways = benchmarks.gpu_measuring.Meter("cpu"), ("ssamba", "ssamba, CUDA graph")
+    rows = benchmarks.gpu_model.run(meter, "inference", ["tiny"], [513, 10241], [4], ways=ways, repeats=1)
+    assert [row["left_out"] for row in rows] == [None, None, None, "launching takes no time beside this"]
 
 
 def test_what_should_take_too_long_is_left_out(benchmarks, monkeypatch):
@@ -229,6 +261,40 @@ def test_kernels_by_group_and_shares(benchmarks):
     assert rows[0]["limit_share"] == pytest.approx(1 / 3)
     assert rows[0]["G bytes"] == needs["scan forward"].bytes / 1e9
     assert rows[1]["limit_share"] is rows[1]["G bytes"] is None
+
+
+def test_an_annotation_is_not_counted_beside_its_kernels(benchmarks):
+    def event(key, microseconds, is_user_annotation=False):
+        return SimpleNamespace(key=key, self_device_time_total=microseconds, is_user_annotation=is_user_annotation)
+
+    events = [event("scan_kernel", 3e6), event("pack_kernel", 1e6), event("Memset", 2e6), event("cudaLaunchKernel", 0)]
+    events.append(event("Optimizer.step#AdamW.step", 9e6, is_user_annotation=True))
+    assert benchmarks.gpu_model.kernel_seconds(events, 2) == {"scan forward": 2.0, "the rest": 1.0}
+
+
+def test_the_limits_are_measured():
+    """Under Triton's interpreter, which is chosen when it is imported; with smaller sizes."""
+    pytest.importorskip("triton")
+    script = """
+import dataclasses
+from types import SimpleNamespace
+
+import gpu_machine
+import torch
+from gpu_measuring import Meter
+
+torch.cuda.get_device_properties = lambda index: SimpleNamespace(multi_processor_count=1)
+gpu_machine._ROUNDS, gpu_machine._COPIED_BYTES, gpu_machine._MATRIX_SIZE = 2, 1 << 20, 64
+print(min(dataclasses.asdict(gpu_machine.measure(Meter("cpu"), torch.bfloat16, 1)).values()))
+"""
+    environment = {
+        **os.environ,
+        "TRITON_INTERPRET": "1",
+        "PYTHONPATH": os.pathsep.join(map(str, (ROOT / "benchmarks", *sys.path))),
+    }
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=environment)
+    assert result.returncode == 0, result.stderr
+    assert float(result.stdout) > 0
 
 
 def test_claims(benchmarks):
