@@ -144,15 +144,48 @@ def test_compiled_for_an_h100(monkeypatch, tmp_path):
     assert used["backward_kernel"][1] <= 256
 
 
+def test_compiled_without_what_is_optional(monkeypatch, tmp_path):
+    """One direction in one segment, no gate, nothing saved: code that the kernels leave out otherwise, and the reverse."""
+    from hf_audio_ssm.ops.triton import scan_backward, scan_forward
+
+    launches = Launches(monkeypatch, tmp_path, ("cuda", 90, 32))
+    monkeypatch.setattr(scan_forward, "programs_wanted", lambda device: 1)
+    x, dt, A, B, C, D, _, bias = make_inputs(2, 70, 32, 16).values()
+    tensors = [x, dt, None, bias, A, B, C, D, *[None] * 9]
+    scan_forward.forward(*tensors, 1.0, True, False)
+    assert set(launches.compiled) == {"pack_kernel", "scan_kernel"}
+    *_, saved = scan_forward.forward(*tensors, 1.0, True, True)
+    scan_backward.backward(x, saved, *tensors, 1.0, True)
+    assert set(launches.compiled) == {"pack_kernel", "scan_kernel", "backward_kernel"}
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "target",
-    [("cuda", 75, 32), ("cuda", 80, 32), ("cuda", 100, 32), ("hip", "gfx90a", 64), ("hip", "gfx942", 64)],
+    [
+        ("cuda", 75, 32),
+        ("cuda", 80, 32),
+        ("cuda", 90, 32),
+        ("cuda", 100, 32),
+        ("hip", "gfx90a", 64),
+        ("hip", "gfx942", 64),
+    ],
     ids=str,
 )
 @pytest.mark.parametrize(
     ("dtype", "state_size"),
-    [(torch.float32, 8), (torch.float16, 16), (torch.float32, 32), (torch.float16, 64)],
+    [
+        (torch.float32, 16),
+        (torch.float16, 16),
+        (torch.bfloat16, 16),
+        (torch.float32, 8),
+        (torch.float16, 8),
+        (torch.bfloat16, 32),
+        (torch.float32, 32),
+        (torch.float16, 64),
+        (torch.bfloat16, 64),
+        (torch.float32, 256),
+    ],
     ids=str,
 )
 def test_compiled_for_other_gpus(target, dtype, state_size, monkeypatch, tmp_path):
@@ -204,6 +237,9 @@ def test_a_gpu_is_tried_once_whatever_traces_the_first_call(monkeypatch, pretend
     with FakeTensorMode():
         assert backend.supports("cuda", torch.float32)
     assert backend.supports("cuda", torch.bfloat16)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: (7, 5))
+    assert backend.supports("cuda", torch.float16)
+    assert not backend.supports("cuda", torch.bfloat16)
     assert not backend.supports("cuda", torch.float64)
     assert pretended_gpu == [(name, torch.Tensor) for name in KERNELS_TRIED]
 

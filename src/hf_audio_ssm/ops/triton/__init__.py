@@ -6,6 +6,7 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from functools import cache
+from importlib import import_module
 from importlib.util import find_spec
 
 import torch
@@ -93,38 +94,24 @@ def _on_device(tensor: Tensor):
     return torch.cuda.device(tensor.device) if tensor.is_cuda else nullcontext()
 
 
-def _scan_forward(*arguments):
-    from .scan_forward import forward
-
-    with _on_device(arguments[0]):
-        return forward(*arguments)
-
-
-def _scan_backward(*arguments):
-    from .scan_backward import backward
-
-    with _on_device(arguments[0]):
-        return backward(*arguments)
-
-
 def _states_shape(*arguments):
     from .scan_forward import states_shape
 
     return states_shape(*arguments)
 
 
-def _convolution_forward(*arguments):
-    from .convolutions import forward
+def _launcher(module: str, name: str):
+    """A function of one of the modules here, which is imported with the first call, on the GPU of its first tensor."""
 
-    with _on_device(arguments[0]):
-        return forward(*arguments)
+    def launch(*arguments):
+        with _on_device(arguments[0]):
+            return getattr(import_module(f".{module}", __name__), name)(*arguments)
+
+    return launch
 
 
-def _convolution_backward(*arguments):
-    from .convolutions import backward
-
-    with _on_device(arguments[0]):
-        return backward(*arguments)
+_scan_forward, _scan_backward = _launcher("scan_forward", "forward"), _launcher("scan_backward", "backward")
+_convolution_forward, _convolution_backward = (_launcher("convolutions", name) for name in ("forward", "backward"))
 
 
 def pairs_pay(batch_size: int, length: int, channels: int, state_size: int, device: torch.device) -> bool:
