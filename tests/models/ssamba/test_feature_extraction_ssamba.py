@@ -63,6 +63,16 @@ def kaldi_filter_bank(waveform, sampling_rate=SAMPLING_RATE, num_mel_bins=128):
     return np.log(np.maximum(power @ np.maximum(0, np.minimum(rising, falling)), 1.1920928955078125e-07))
 
 
+def assert_same_filter_bank(actual, expected):
+    """
+    Within 1e-3, in (frames, mel bins), or within what the rounding of float32's FFT is of the frame's loudest value (-110 dB):
+    FFT libraries round differently from processor to processor, which is heard where a loud tone leaves nothing else.
+    """
+    assert actual.shape == expected.shape
+    actual, expected = np.exp(actual.astype(np.float64)), np.exp(expected.astype(np.float64))
+    assert (np.abs(actual - expected) <= 1e-3 * expected + 1e-11 * expected.max(axis=1, keepdims=True)).all()
+
+
 # What the original computes
 
 
@@ -73,7 +83,7 @@ def test_filter_bank_matches_the_original(name, dtype, expected):
     extractor = SsambaFeatureExtractor(do_normalize=False, max_length=2000)
     features = extract(waveform, extractor, sampling_rate=rate, padding=False)[0]
     assert features.dtype == np.float32
-    np.testing.assert_allclose(features, expected[f"{name}.fbank"], rtol=0, atol=1e-3)
+    assert_same_filter_bank(features, expected[f"{name}.fbank"])
 
 
 @pytest.mark.parametrize("name", ["speech_espeak", "sweep_dc"])
@@ -81,7 +91,8 @@ def test_input_values_match_the_original(name, expected):
     waveform, rate = soundfile.read(GOLDEN / f"{name}.wav", dtype="float32")
     features = extract(waveform, sampling_rate=rate)
     assert features.shape == (1, 1024, 128)
-    np.testing.assert_allclose(features[0], expected[f"{name}.input_values"], rtol=0, atol=1e-4)
+    mean, std = (NORMALIZATION_PRESETS["audioset"][key] for key in ("mean", "std"))
+    assert_same_filter_bank(*(2 * std * values + mean for values in (features[0], expected[f"{name}.input_values"])))
 
 
 @pytest.mark.parametrize("num_samples", [400, 559, 560, 16000, 163840 + 400])
@@ -104,7 +115,7 @@ def test_other_rates_and_numbers_of_mel_bins(sampling_rate, num_mel_bins):
     )
     waveform = noise(sampling_rate)
     features = extract(waveform, extractor, sampling_rate=sampling_rate, padding=False)[0]
-    np.testing.assert_allclose(features, kaldi_filter_bank(waveform, sampling_rate, num_mel_bins), rtol=0, atol=1e-3)
+    assert_same_filter_bank(features, kaldi_filter_bank(waveform, sampling_rate, num_mel_bins))
 
 
 def test_blocks_do_not_show(monkeypatch):
