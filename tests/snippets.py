@@ -1,20 +1,50 @@
 # Copyright 2026 The hf-audio-ssm authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Snippets of the documentation, marked by a comment with their name, and how to run them."""
+"""Blocks of code in the documentation, of which some are named by a comment (snippets), and how to run them."""
 
 import re
 import runpy
 import shlex
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Block:
+    """A fenced block, and the name that the comment above it gives it."""
+
+    name: str | None
+    language: str
+    code: str
+
+    @property
+    def is_benchmark(self) -> bool:
+        """Whether it is nothing but commands that measure, which take long."""
+        return all(line.startswith("python benchmarks/") for line in self.code.splitlines())
+
+
+# Indented and quoted ones, too, and with whatever stands behind the language.
+FENCED = re.compile(
+    r"(?:^<!-- snippet: ([\w-]+) -->\n)?^[ >]*(`{3,}|~{3,})([^\n]*)\n(.*?)^[ >]*\2 *$", re.DOTALL | re.MULTILINE
+)
+
+
+def read_blocks(page: Path) -> list[Block]:
+    """All fenced blocks of a page."""
+    found = FENCED.finditer(page.read_text(encoding="utf-8"))
+    return [Block(match[1], match[3].strip(), match[4]) for match in found]
 
 
 def read_snippets(page: Path) -> dict[str, tuple[str, str]]:
     """(language, code) of a page's snippets, by name."""
-    pattern = r"<!-- snippet: ([\w-]+) -->\n```(\w+)\n(.*?)```"
-    text = page.read_text(encoding="utf-8")
-    return {name: (language, code) for name, language, code in re.findall(pattern, text, flags=re.DOTALL)}
+    return {block.name: (block.language, block.code) for block in read_blocks(page) if block.name}
+
+
+def read_inline_commands(page: Path) -> list[str]:
+    """The `python SCRIPT ARGUMENT...` that stand in a page's sentences."""
+    return re.findall(r"`(python \w+/[^`]+)`", FENCED.sub("", page.read_text(encoding="utf-8")))
 
 
 def run_here(command: str, monkeypatch) -> None:

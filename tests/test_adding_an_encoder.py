@@ -3,15 +3,16 @@
 """A folder and an entry make an encoder: that of docs/adding_an_encoder.md, added to a copy of the package."""
 
 import os
-import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+from snippets import read_snippets
+
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGE = ROOT / "docs" / "adding_an_encoder.md"
+SNIPPETS = read_snippets(ROOT / "docs" / "adding_an_encoder.md")
 
 USE = """
 import sys
@@ -55,10 +56,6 @@ print(AutoModelForPreTraining.from_pretrained(sys.argv[1], trust_remote_code=Tru
 """
 
 
-def snippet(name: str) -> str:
-    return re.search(rf"<!-- snippet: {name} -->\n```python\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL)[1]
-
-
 def run_python(code: str, folder: Path, **environment) -> str:
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", **environment}
     command = [sys.executable, "-c", code, str(folder)]
@@ -73,9 +70,9 @@ def test_the_documented_encoder_is_complete(tmp_path):
     models = package / "models"
     (models / "recurrent").mkdir()
     (models / "recurrent" / "__init__.py").touch()
-    (models / "recurrent" / "configuration_recurrent.py").write_text(snippet("configuration"), encoding="utf-8")
-    (models / "recurrent" / "modeling_recurrent.py").write_text(snippet("model"), encoding="utf-8")
+    (models / "recurrent" / "configuration_recurrent.py").write_text(SNIPPETS["configuration"][1], encoding="utf-8")
+    (models / "recurrent" / "modeling_recurrent.py").write_text(SNIPPETS["model"][1], encoding="utf-8")
     with (models / "__init__.py").open("a", encoding="utf-8") as file:
-        file.write(snippet("entry"))
+        file.write(SNIPPETS["entry"][1])
     run_python(USE, tmp_path / "saved", PYTHONPATH=str(package.parent))
     assert "True" in run_python(USE_WITHOUT_PACKAGE, tmp_path / "saved", HF_HOME=str(tmp_path / "home"))

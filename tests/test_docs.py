@@ -2,7 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The documentation builds without a warning, its code runs as it stands, its links lead somewhere, its commands exist."""
 
+import argparse
 import ast
+import configparser
 import os
 import re
 import shlex
@@ -12,24 +14,79 @@ from itertools import groupby
 from pathlib import Path
 
 import pytest
+from snippets import Block, read_blocks, read_inline_commands, run_here
 
 
 ROOT = Path(__file__).resolve().parents[1]
-DOCS = ROOT / "docs"
+DOCS, TESTS, TEMPLATES = ROOT / "docs", ROOT / "tests", ROOT / "src" / "hf_audio_ssm" / "model_cards"
 PAGES = sorted(DOCS.rglob("*.md"))
+# With those that are read in the repository only.
+ALL_PAGES = [
+    *sorted(ROOT.glob("*.md")),
+    *PAGES,
+    *(page for folder in ("benchmarks", "conversion", "examples") for page in sorted((ROOT / folder).rglob("*.md"))),
+]
+# What runs the named blocks of a page: for what they leave or print, or shortened.
+NAMED_BLOCKS = {
+    "README.md": ("test_readme.py", "test_readme_to_hub.py"),
+    "docs/adding_an_encoder.md": ("test_adding_an_encoder.py",),
+    "docs/fine_tuning.md": ("test_tuning_docs.py",),
+    "docs/long_audio.md": ("test_long_audio_docs.py",),
+    "docs/packaging.md": ("test_installation.py",),
+    "docs/pretraining.md": ("test_pretraining_docs.py",),
+    "docs/probing.md": ("test_tuning_docs.py",),
+    "docs/ssast.md": ("test_ssast_docs.py",),
+    "docs/tutorials/deployment.md": ("examples/test_space.py",),
+    "examples/space/README.md": ("examples/test_space.py",),
+    "examples/spoken_words/README.md": ("examples/test_quickstart.py",),
+}
 COMMANDS = sorted(
-    {
-        command
+    {command for page in ALL_PAGES for command in read_inline_commands(page)}
+    | {
+        line.split("#")[0].strip()
         for page in PAGES
-        for command in re.findall(r"python ((?:benchmarks|examples/space)/[^`\n#]+)", page.read_text("utf-8"))
+        for block in read_blocks(page)
+        if block.is_benchmark
+        for line in block.code.splitlines()
     }
 )
 
 
+class Understood(Exception):
+    """Ends a script that has read its command line; of that, what it does not know."""
+
+
 def blocks(page: Path) -> list[tuple[str, str]]:
-    """Language and text of the code on a page; what follows in the same language is one block."""
-    found = re.findall(r"^```(\w*)\n(.*?)^```", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
-    return [(key, "\n".join(code for _, code in group)) for key, group in groupby(found, key=lambda block: block[0])]
+    """Language and text of the code on a page that runs as it stands; what follows in the same language is one block."""
+    found = [block for block in read_blocks(page) if not block.name and block.language != "text"]
+    groups = groupby((block for block in found if not block.is_benchmark), key=lambda block: block.language)
+    return [(language, "\n".join(block.code for block in group)) for language, group in groups]
+
+
+def relative(page: Path, folder: Path = DOCS) -> str:
+    return page.relative_to(folder).as_posix()
+
+
+@pytest.mark.parametrize("page", ALL_PAGES, ids=lambda page: relative(page, ROOT))
+def test_every_block_is_known_to_a_test(page):
+    """Output, tables and trees of files are `text`; all else is run below, or by name elsewhere."""
+    tests = [(TESTS / name).read_text(encoding="utf-8") for name in NAMED_BLOCKS.get(relative(page, ROOT), ())]
+    for block in read_blocks(page):
+        if block.language == "text":
+            continue
+        assert block.language in ("python", "bash"), f"a block of {block.language or 'no language'} would not be run"
+        if block.name:
+            assert any(f'"{block.name}"' in test for test in tests), f"no test runs {block.name}"
+        else:
+            assert page in PAGES, f"no test runs\n{block.code}"
+
+
+def test_every_block_of_the_cards_is_known():
+    """The examples of all kinds of cards are run by test_model_card.py."""
+    example, citation = "{% block use %}\n{% endblock %}\n", "{{ work.citation }}\n"
+    found = {template.name: read_blocks(template) for template in TEMPLATES.glob("*.md")}
+    known = [Block(None, "python", example), Block(None, "bibtex", citation)]
+    assert {name: blocks for name, blocks in found.items() if blocks} == {"base.md": known}
 
 
 @pytest.fixture(scope="module")
@@ -42,26 +99,10 @@ def programs(tmp_path_factory) -> Path:
     return folder
 
 
-def relative(page: Path) -> str:
-    return str(page.relative_to(DOCS))
-
-
-# The commands of these take long; they are tested by their options, or where their subject is.
-MEASURED = {
-    *("performance.md", "pretraining.md", "probing.md", "fine_tuning.md", "long_audio.md"),
-    *("ssast.md", "adding_an_encoder.md"),
-    # Its command needs containers.
-    "packaging.md",
-}
-
-
-@pytest.mark.parametrize(
-    "page", [page for page in PAGES if blocks(page) and relative(page) not in MEASURED], ids=relative
-)
+@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page)], ids=relative)
 def test_code_runs(page, clone, programs, hub):
     environment = {**os.environ, "PATH": f"{programs}:{os.environ['PATH']}"}
     for language, code in blocks(page):
-        assert language in ("python", "bash"), f"a block of {language or 'no language'} would not be tested"
         command = [sys.executable, "-c", code] if language == "python" else ["bash", "-ec", code]
         result = subprocess.run(command, cwd=clone, env=environment, capture_output=True, text=True)
         assert result.returncode == 0, f"{code}\n{result.stderr}"
@@ -74,14 +115,29 @@ def test_links(page):
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_commands_are_understood(command):
-    script, *options = shlex.split(command)
-    # `--help` last: everything before it is parsed and checked first.
-    result = subprocess.run(
-        [sys.executable, str(ROOT / script), *options, "--help"], capture_output=True, text=True, cwd=ROOT
-    )
-    assert result.returncode == 0, result.stderr
-    assert "usage:" in result.stdout
+def test_commands_are_understood(command, monkeypatch):
+    """Those that stand in a sentence, or take long: every option and value is one that the script takes."""
+    parse = argparse.ArgumentParser.parse_known_args
+
+    def parse_only(*arguments, **keywords):
+        raise Understood(parse(*arguments, **keywords)[1])
+
+    script = shlex.split(command)[1]
+    monkeypatch.chdir(ROOT)
+    monkeypatch.syspath_prepend(ROOT / Path(script).parent)
+    monkeypatch.setattr(argparse.ArgumentParser, "parse_known_args", parse_only)
+    with pytest.raises((Understood, SystemExit)) as ended:
+        run_here(command, monkeypatch)
+    # `--help` ends well.
+    assert ended.value.args in (([],), (0,))
+
+
+@pytest.mark.parametrize("page", ALL_PAGES, ids=lambda page: relative(page, ROOT))
+def test_extras_exist(page):
+    config = configparser.ConfigParser()
+    config.read(ROOT / "setup.cfg")
+    named = re.findall(r"(?:hf-audio-ssm|\"\.)\[(\w+)\]", page.read_text(encoding="utf-8"))
+    assert set(named) <= set(config["options.extras_require"])
 
 
 @pytest.fixture(scope="module")
@@ -105,9 +161,7 @@ def test_every_page_is_built(site):
 def imported_names() -> set[str]:
     """All that the documentation and the examples import from the package, as `module.name`, but for constants."""
     sources = [path.read_text(encoding="utf-8") for path in (ROOT / "examples").rglob("*.py")]
-    sources += [
-        code for page in [*PAGES, ROOT / "README.md"] for language, code in blocks(page) if language == "python"
-    ]
+    sources += [block.code for page in ALL_PAGES for block in read_blocks(page) if block.language == "python"]
     names = set()
     for node in (node for source in sources for node in ast.walk(ast.parse(source))):
         if isinstance(node, ast.ImportFrom) and not node.level and node.module.startswith("hf_audio_ssm."):

@@ -11,6 +11,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from snippets import read_snippets, run_snippet
 
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -50,6 +51,14 @@ def test_install(has_compiler, tmp_path):
     assert backends == ("cpu reference" if has_compiler else "reference")
     assert shape == "1 2"
     assert result.stderr.count("Install a C++ compiler") == (0 if has_compiler else 1)
+
+
+def test_wheels(monkeypatch):
+    """The page's command finds the wheel that it is to build; building takes containers."""
+    pytest.importorskip("cibuildwheel")
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:{os.environ['PATH']}")
+    snippet = read_snippets(ROOT / "docs" / "packaging.md")["wheels"]
+    assert "cp310-manylinux_" in run_snippet(snippet, ROOT, " --print-build-identifiers")
 
 
 BUILD_SDIST = "import sys; from setuptools import build_meta; print(build_meta.build_sdist(sys.argv[1]))"

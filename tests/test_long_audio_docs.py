@@ -1,29 +1,31 @@
 # Copyright 2026 The hf-audio-ssm authors.
 # SPDX-License-Identifier: Apache-2.0
-"""The snippets of docs/long_audio.md run as they stand."""
+"""The snippets of docs/long_audio.md run as they stand, the training on scenes with fewer steps."""
 
-import re
 from pathlib import Path
 
 import numpy as np
 import soundfile
+from snippets import read_snippets, run_snippet
 
 from hf_audio_ssm import SsambaConfig, SsambaFeatureExtractor, SsambaForAudioFrameClassification
 
 
-PAGE = (Path(__file__).resolve().parents[1] / "docs" / "long_audio.md").read_text(encoding="utf-8")
-SNIPPETS = dict(re.findall(r"<!-- snippet: ([\w-]+) -->\n```python\n(.*?)```", PAGE, flags=re.DOTALL))
-
-
-def test_all_snippets_are_known():
-    assert set(SNIPPETS) == {"variable-length", "annotate"}
-    assert PAGE.count("```python") == len(SNIPPETS)
+ROOT = Path(__file__).resolve().parents[1]
+SNIPPETS = read_snippets(ROOT / "docs" / "long_audio.md")
 
 
 def test_variable_length(capsys):
-    exec(SNIPPETS["variable-length"], {})
+    exec(SNIPPETS["variable-length"][1], {})
     # 398 frames: 24 columns of 8 patches, and [CLS]; a second has 6 columns, two have 12.
     assert capsys.readouterr().out == "torch.Size([3, 193, 32])\ntensor([ 48, 192,  96])\n"
+
+
+def test_scenes(tmp_path):
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
+    out = run_snippet(SNIPPETS["scenes"], tmp_path, " --steps 2 --batch_size 2 --test_scenes 2 --scene_seconds 3")
+    assert "F1" in out
+    assert (tmp_path / "outputs" / "scenes" / "model.safetensors").is_file()
 
 
 def test_annotate(tmp_path, monkeypatch, capsys):
@@ -32,6 +34,6 @@ def test_annotate(tmp_path, monkeypatch, capsys):
     SsambaForAudioFrameClassification(config).save_pretrained("outputs/scenes")
     SsambaFeatureExtractor().save_pretrained("outputs/scenes")
     soundfile.write("recording.wav", np.zeros(48000), 16000)
-    exec(SNIPPETS["annotate"], {})
+    exec(SNIPPETS["annotate"][1], {})
     assert "silence" in capsys.readouterr().out
     assert Path("outputs/labels/recording.rttm").is_file()

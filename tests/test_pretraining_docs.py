@@ -37,13 +37,6 @@ def clone(tmp_path_factory) -> Path:
     return folder
 
 
-def test_all_snippets_are_known():
-    tested = {"spoken-words", "own-data", "frames", "one-node", "several-nodes", "two-processes", "resume", "trainer"}
-    assert set(SNIPPETS) == tested
-    # Beside them, the commands of two benchmarks, which test_docs.py tests.
-    assert (ROOT / "docs" / "pretraining.md").read_text().count("```") // 2 == len(SNIPPETS) + 2
-
-
 def test_spoken_words_and_resuming(clone):
     run_snippet(SNIPPETS["spoken-words"], clone, SHORT)
     assert (clone / "outputs/spoken_words/best/model.safetensors").is_file()

@@ -7,16 +7,15 @@ from pathlib import Path
 
 import pytest
 from labelled_tones import save_encoder
-from snippets import run_here
+from snippets import read_snippets, run_here
 
 
 ROOT = Path(__file__).resolve().parents[1]
-SNIPPETS = {
-    page: re.findall(
-        r"<!-- snippet: ([\w-]+) -->\n```(\w+)\n(.*?)```", (ROOT / "docs" / f"{page}.md").read_text("utf-8"), re.DOTALL
-    )
+SNIPPETS = [
+    (name, *snippet)
     for page in ("fine_tuning", "probing")
-}
+    for name, snippet in read_snippets(ROOT / "docs" / f"{page}.md").items()
+]
 # Later arguments count.
 SHORTER = {
     "fine-tune": " --num_train_epochs 1",
@@ -55,19 +54,7 @@ def clone(tmp_path_factory) -> Path:
     return folder
 
 
-def test_every_block_of_code_is_a_snippet():
-    for page, snippets in SNIPPETS.items():
-        text = (ROOT / "docs" / f"{page}.md").read_text(encoding="utf-8")
-        assert text.count("```") == 2 * len(snippets)
-    names = [name for snippets in SNIPPETS.values() for name, _, _ in snippets]
-    assert set(names) == {*EXPECTED, *PRINTED}
-
-
-@pytest.mark.parametrize(
-    ("name", "language", "code"),
-    [snippet for snippets in SNIPPETS.values() for snippet in snippets],
-    ids=[name for snippets in SNIPPETS.values() for name, _, _ in snippets],
-)
+@pytest.mark.parametrize(("name", "language", "code"), SNIPPETS, ids=[name for name, *_ in SNIPPETS])
 def test_snippets(name, language, code, clone, monkeypatch, capsys):
     monkeypatch.chdir(clone)
     if language == "bash":

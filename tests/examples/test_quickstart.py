@@ -19,6 +19,7 @@ import torch
 from hub_server import card_errors
 from huggingface_hub import ModelCard
 from safetensors.torch import load_file
+from snippets import read_snippets
 from tones import write_tone
 from transformers import AutoModelForAudioClassification, pipeline
 
@@ -78,7 +79,10 @@ def test_spoken_words_are_at_most_5_megabytes():
 def test_spoken_words_load_as_audiofolder(tmp_path, monkeypatch):
     # datasets asks for torchcodec even where it only keeps a path; this is what it then does with a path.
     monkeypatch.setattr(datasets.Audio, "encode_example", lambda self, value: {"bytes": None, "path": value})
-    loaded = datasets.load_dataset("audiofolder", data_dir=str(SPOKEN_WORDS), cache_dir=str(tmp_path))
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path)
+    monkeypatch.chdir(SPOKEN_WORDS.parents[1])
+    exec(read_snippets(SPOKEN_WORDS / "README.md")["load"][1], names := {})
+    loaded = names["dataset"]
     assert set(loaded) == set(SPLITS)
     for split, dataset in loaded.cast_column("audio", datasets.Audio(decode=False)).items():
         expected = {(str(SPOKEN_WORDS / split / row["file_name"]), row["label"]) for row in read_rows(split)}

@@ -3,23 +3,30 @@
 """What the demo makes of a sound, and its page in a browser."""
 
 import importlib.util
+import os
 import re
+import shlex
 import shutil
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from urllib.request import urlopen
 
 import numpy as np
 import pytest
 import soundfile
 import torch
+from snippets import read_snippets, run_snippet
 from tones import write_broken_clips, write_tone
 
 from hf_audio_ssm import SsambaConfig, SsambaFeatureExtractor, SsambaForAudioClassification
 
 
-APP = Path(__file__).resolve().parents[2] / "examples" / "space" / "app.py"
+ROOT = Path(__file__).resolve().parents[2]
+APP = ROOT / "examples" / "space" / "app.py"
 RATE = 16_000
 pytest.importorskip("gradio")
 
@@ -158,17 +165,62 @@ class TestPage:
             app.main()
 
 
-@pytest.fixture
-def address(prototypical):
-    """Where the demo is served, started as its documentation says."""
+@contextmanager
+def serve(command: str, folder: Path, python: Path | str = sys.executable) -> Iterator[str]:
+    """Runs `python SCRIPT ARGUMENT...`, which serves the demo; gives its address."""
+    program, *arguments = shlex.split(command)
+    assert program == "python"
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [sys.executable, str(APP), "--model", prototypical, "--port", str(port)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
-        assert any("Running on" in line for line in server.stdout)
-        yield f"http://127.0.0.1:{port}"
-        server.terminate()
+    command = [python, *arguments, "--port", str(port)]
+    with subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, text=True) as server:
+        try:
+            assert any("Running on" in line for line in server.stdout)
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            server.terminate()
+
+
+def check_page(address: str) -> None:
+    with urlopen(address) as page:
+        assert "Audio state-space models" in page.read().decode()
+
+
+def test_the_way_to_the_picture(tmp_path):
+    """Of the page on deployment, with fewer steps and passes."""
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
+    snippet = read_snippets(ROOT / "docs" / "tutorials" / "deployment.md")["picture"]
+    pretrain, probe, show = snippet[1].splitlines()
+    steps = " --max_steps 2 --eval_steps 2 --per_device_train_batch_size 2 --num_workers 0 --report_to none"
+    run_snippet(("bash", pretrain), tmp_path, steps)
+    run_snippet(("bash", probe), tmp_path, " --epochs 1")
+    with serve(show, tmp_path) as address:
+        check_page(address)
+
+
+@pytest.mark.slow
+def test_its_readme(tmp_path, fresh_environment, monkeypatch):
+    """In a clone, where the packages that the extra asks for are installed already."""
+    clone, programs = tmp_path / "clone", fresh_environment / "bin"
+    ignored = shutil.ignore_patterns(".*", "build", "*.so", "*.egg-info", "outputs", "__pycache__")
+    shutil.copytree(ROOT, clone, ignore=ignored)
+    save(clone / "outputs" / "quickstart")
+    install, show = read_snippets(APP.parent / "README.md")["serve"][1].splitlines()
+    (programs / "pip").write_text(f'#!/bin/sh\nexec "{programs}/python" -m pip "$@"\n')
+    (programs / "pip").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
+    monkeypatch.setenv("PIP_NO_DEPS", "1")
+    monkeypatch.delenv("PYTHONPATH", raising=False)
+    assert "Successfully installed hf-audio-ssm" in run_snippet(("bash", install), clone)
+    with serve(show, clone, programs / "python") as address:
+        check_page(address)
+
+
+@pytest.fixture
+def address(prototypical):
+    with serve(f"python {APP} --model {prototypical}", APP.parent) as address:
+        yield address
 
 
 @pytest.mark.slow
