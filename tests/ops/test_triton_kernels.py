@@ -199,6 +199,41 @@ def test_not_contiguous_inputs():
     check_scan(inputs)
 
 
+@pytest.mark.skipif(DEVICE != "cpu", reason="a GPU's memory has no holes")
+@pytest.mark.parametrize("dimension", [0, 1], ids=["clips", "rows"])
+def test_inputs_beyond_32_bit_offsets(dimension, segments, tmp_path):
+    """Clips or rows so far apart that the last one lies more than 2^31 elements after the first, in files with holes."""
+
+    def far_apart(name, tensor):
+        strides, step = list(tensor.stride()), 1 << 30
+        strides[dimension] = step
+        size = (tensor.shape[dimension] - 1) * step + tensor.numel()
+        file = torch.from_file(str(tmp_path / name), shared=True, size=size, dtype=tensor.dtype)
+        return file.as_strided(tensor.shape, strides).copy_(tensor)
+
+    inputs = make_inputs(batch_size=4 if dimension == 0 else 1, length=5, channels=3, state_size=2)
+    far = {name: far_apart(name, tensor) if tensor.dim() == 3 else tensor for name, tensor in inputs.items()}
+    output, gradients = gradients_of_on_device(far, True)
+    expected, expected_gradients = gradients_of(define_scan, inputs, reverse=True)
+    assert relative_error(output, expected) < TOLERANCE
+    assert all(relative_error(gradients[name], expected_gradients[name]) < TOLERANCE for name in inputs)
+    parameters = torch.randn(3, 4), torch.randn(3), torch.randn(3, 4), torch.randn(3), False
+
+    def convolve(hidden_states, convolution):
+        return torch.cat(convolution(hidden_states, *parameters))
+
+    found = gradients_of(convolve, {"hidden_states": far["hidden_states"]}, convolution=triton.convolution)
+    expected = gradients_of(convolve, {"hidden_states": inputs["hidden_states"]}, convolution=reference.convolution)
+    assert relative_error(found[0], expected[0]) < TOLERANCE
+    assert relative_error(found[1]["hidden_states"], expected[1]["hidden_states"]) < TOLERANCE
+
+
+def test_chunks_of_their_own_size(monkeypatch):
+    monkeypatch.undo()
+    monkeypatch.setattr(scan_forward, "programs_wanted", lambda device: 10**6)
+    check_scans([(make_directions(1, 66, 2, 2, 1), None, False)])
+
+
 @pytest.mark.parametrize("dtype", list(LOW_PRECISION))
 def test_low_precision_keeps_a_float32_state(dtype):
     length = 12 if DEVICE == "cpu" else 300
