@@ -298,6 +298,7 @@ def test_the_choice_on_a_gpu(working, expected, monkeypatch, caplog):
             assert backends.select_backend("cuda", torch.float32).name == expected
     assert len(caplog.records) == (0 if reason is None else 1)
     assert all(f"(Triton is not installed): selective scans use the {expected}" in text for text in caplog.messages)
+    assert all("a C compiler (GCC or Clang) and Python's headers" in text for text in caplog.messages)
     assert backends.select_backend("cuda", torch.float32, state_size=257).name == "reference"
     monkeypatch.setenv(backends.BACKEND_VARIABLE, "reference")
     assert backends.select_backend("cuda", torch.float32).name == "reference"

@@ -185,7 +185,8 @@ def _warn_about_missing_kernels(device_type: str, name: str) -> None:
         _warned_about.add(device_type)
         logger.warning(
             "The Triton kernels of hf_audio_ssm are not available (%s): selective scans use the %s backend, which is "
-            "slower. Triton comes with torch for Linux, and needs a C compiler (GCC or Clang) when it first runs.",
+            "slower. Triton comes with torch for Linux, and needs a C compiler (GCC or Clang) and Python's headers "
+            "(python3-dev on Debian) when it first runs.",
             reason,
             name,
         )
