@@ -3,7 +3,9 @@
 """The command line: what it prints and writes, its exit codes, and what it refuses."""
 
 import json
+import logging
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -24,6 +26,7 @@ from hf_audio_ssm import (
     embed,
 )
 from hf_audio_ssm.commands import COMMANDS, main
+from hf_audio_ssm.console import without_retries
 from hf_audio_ssm.data.decoding import read_audio
 from hf_audio_ssm.data.folders import list_audio
 
@@ -208,6 +211,47 @@ class TestClassify:
         code, _, err = run(capsys, "classify", "-m", classifier, "a" * 5000)
         assert code == 1
         assert "File name too long" in err
+
+
+class TestUnreachableHub:
+    @pytest.mark.parametrize(
+        "arguments",
+        [
+            ["info", "org/nothing"],
+            ["classify", "-m", "org/nothing", "{tone}"],
+            ["convert", "org/nothing/checkpoint.pth", "{folder}/converted"],
+        ],
+        ids=lambda arguments: arguments[0],
+    )
+    def test_one_line(self, arguments, tmp_path):
+        """Not one for each attempt, of which there are six for each file."""
+        write_tone(tmp_path / "tone.wav", 500)
+        arguments = [argument.format(folder=tmp_path, tone=tmp_path / "tone.wav") for argument in arguments]
+        code = "import sys, time; time.sleep = lambda seconds: None; from hf_audio_ssm.commands import main; sys.exit(main())"
+        with socket.socket() as closed:
+            # Bound, so that nothing else is there, but not listening.
+            closed.bind(("127.0.0.1", 0))
+            address = f"http://127.0.0.1:{closed.getsockname()[1]}"
+            environment = {**os.environ, "HF_ENDPOINT": address, "HF_HOME": str(tmp_path / "home")}
+            command = [sys.executable, "-c", code, *arguments]
+            result = subprocess.run(command, env=environment, capture_output=True, text=True)
+        assert (result.returncode, result.stdout) == (1, "")
+        (line,) = result.stderr.splitlines()
+        assert line.startswith("error: ")
+        assert "org/nothing" in line
+        assert "onnect" in line
+
+    def test_other_warnings_are_shown(self, caplog):
+        logger = logging.getLogger("huggingface_hub.utils._http")
+        for _ in range(2):
+            with without_retries():
+                logger.warning("HTTP Error 503 thrown while requesting HEAD https://hub/file")
+                logger.warning("Retrying in 1s [Retry 1/5].")
+                logger.warning("Rate limited. Waiting 61.0s before retry [Retry 1/5].")
+                logger.warning("This repository is deprecated.")
+        logger.warning("Retrying in 2s [Retry 2/5].")
+        shown = ["Rate limited. Waiting 61.0s before retry [Retry 1/5].", "This repository is deprecated."]
+        assert caplog.messages == [*shown, *shown, "Retrying in 2s [Retry 2/5]."]
 
 
 class TestEmbed:

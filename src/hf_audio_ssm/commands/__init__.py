@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from io import TextIOWrapper
 
 from .. import __version__
+from ..console import print_error, without_retries
 from ..errors import InputError
 
 
@@ -77,7 +78,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         # Names of files may hold what the terminal's encoding has not, or bytes that are no text.
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), without_retries():
             warnings.showwarning = _show_warning
             return modules[arguments.pop("command")].run(**arguments)
     except KeyboardInterrupt:
@@ -87,5 +88,5 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except (InputError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print_error(error)
         return 1

@@ -29,6 +29,7 @@ from huggingface_hub.utils import validate_repo_id
 from safetensors import SafetensorError
 from transformers import AutoConfig, AutoFeatureExtractor, PreTrainedModel, SequenceFeatureExtractor
 
+from ..console import print_error, without_retries
 from ..errors import InputError
 from ..remote_code import flat_code
 
@@ -446,9 +447,10 @@ def report_conversion(convert: Callable[..., Path], arguments: Mapping[str, Any]
     logger.setLevel(logging.INFO)
     transformers.utils.logging.disable_progress_bar()
     try:
-        folder = convert(**arguments)
+        with without_retries():
+            folder = convert(**arguments)
     except ConversionError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print_error(error)
         return 1
     finally:
         logger.removeHandler(handler)
