@@ -455,6 +455,29 @@ def test_the_model(wanted, layers_of_launches, monkeypatch):
     assert relative_error(logits["triton"], logits["reference"]) < TOLERANCE
 
 
+def test_padded_clips_are_those_alone(monkeypatch):
+    """More heads, poolings and lengths: test_variable_length_ssamba.py, which takes long under the interpreter."""
+    monkeypatch.setenv("HF_AUDIO_SSM_BACKEND", "triton")
+    torch.manual_seed(0)
+    grid = {"patch_size": (16, 1), "frequency_stride": 16, "time_stride": 1, "num_mel_bins": 16, "max_length": 12}
+    config = SsambaConfig(hidden_size=8, num_hidden_layers=2, state_size=4, num_labels=3, drop_path_rate=0.0, **grid)
+    model = SsambaForAudioClassification(config).to(DEVICE)
+    frames, labels = (5, 12, 1), torch.tensor([0, 2, 1], device=DEVICE)
+    clips = [torch.randn(length, 16, device=DEVICE) for length in frames]
+    padded = nn.utils.rnn.pad_sequence(clips, batch_first=True, padding_value=1e3)
+    mask = nn.utils.rnn.pad_sequence([torch.ones(length, dtype=torch.int32) for length in frames], True).to(DEVICE)
+    together = model(padded, attention_mask=mask, labels=labels)
+    together.loss.backward()
+    gradients = {name: parameter.grad for name, parameter in model.named_parameters()}
+    model.zero_grad()
+    for index, clip in enumerate(clips):
+        alone = model(clip[None], labels=labels[index : index + 1])
+        (alone.loss / len(clips)).backward()
+        torch.testing.assert_close(together.logits[index], alone.logits[0], rtol=1e-5, atol=1e-5)
+    for name, parameter in model.named_parameters():
+        torch.testing.assert_close(gradients[name], parameter.grad, rtol=1e-5, atol=1e-5)
+
+
 @on_gpu
 def test_the_gpu_uses_triton(monkeypatch):
     monkeypatch.delenv("HF_AUDIO_SSM_BACKEND", raising=False)
