@@ -6,6 +6,8 @@ The upstream of SUPERB's toolkit s3prl: put a file `hubconf.py` into a folder of
     from hf_audio_ssm.evaluation_suites.s3prl import hf_audio_ssm
 """
 
+import math
+
 import torch
 from torch import nn
 
@@ -37,12 +39,16 @@ class UpstreamExpert(nn.Module):
 
         Returns:
             `dict`: `hidden_states`, one tensor `(clips, steps, hidden_size)` for each layer (of pairs, the second),
-            the embeddings first; zeros after a clip's end.
+            the embeddings first; zeros after a clip's end. The longest clip's last step is repeated until there are as
+            many steps as the rate promises.
         """
         clips = [wav.detach() for wav in wavs]
         rate = self.feature_extractor.sampling_rate
         frames = encode_clips(clips, rate, self.model, self.feature_extractor, self.layers).frames
-        return {"hidden_states": list(frames.unbind(dim=1))}
+        # Patches end with the clip. s3prl adds what lacks by itself, but not where that doubles the steps or more.
+        lacking = math.ceil(max(map(len, clips)) / self.get_downsample_rates()) - frames.shape[2]
+        last = frames[:, :, -1:].expand(-1, -1, max(lacking, 0), -1)
+        return {"hidden_states": list(torch.cat([frames, last], dim=2).unbind(dim=1))}
 
 
 def hf_audio_ssm(ckpt: str | None = None, **kwargs) -> UpstreamExpert:
