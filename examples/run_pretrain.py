@@ -427,6 +427,9 @@ def main(
         best = folder.path / "best"
         with explaining_push(f"{best} is complete, but", arguments.push_to_hub):
             HfApi().upload_folder(repo_id=arguments.push_to_hub, folder_path=best, commit_message=message)
+    # Before the process group: as the last to hold it, the gradients' reducer would wait with the interpreter's lock for a
+    # thread of gloo's that may need the lock.
+    model, optimizer = accelerator.free_memory(model, optimizer)
     accelerator.end_training()
     return metrics
 

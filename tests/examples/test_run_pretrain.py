@@ -367,8 +367,29 @@ def test_a_checkpoint_that_was_not_finished_is_none(clips, tmp_path, run):
 # ---- Several processes ----
 
 
+# Runs a script; its processes must have let go of what reduces gradients before they end: else they may wait for ever.
+ENDS_WELL = """
+import gc, runpy, sys
+from accelerate import Accelerator
+from torch.nn.parallel import DistributedDataParallel
+
+end_training = Accelerator.end_training
+
+def end(accelerator):
+    assert accelerator.num_processes == 2
+    assert not any(type(thing) is DistributedDataParallel for thing in gc.get_objects())
+    end_training(accelerator)
+    print("ended")
+
+Accelerator.end_training = end
+sys.argv = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
 def test_two_processes_do_what_one_does(clips, tmp_path):
-    torchrun = (sys.executable, *TORCHRUN, "--nproc_per_node", "2")
+    (tmp_path / "ends_well.py").write_text(ENDS_WELL)
+    torchrun = (sys.executable, *TORCHRUN, "--nproc_per_node", "2", str(tmp_path / "ends_well.py"))
     config = json.dumps({**SMALL, "drop_path_rate": 0.0})
     arguments = {"config_overrides": config, "report_to": "tensorboard", "max_steps": 3}
     one = Script(*command_line(clips, tmp_path / "one", **arguments, per_device_train_batch_size=4))
@@ -378,6 +399,7 @@ def test_two_processes_do_what_one_does(clips, tmp_path):
         status, out, errors = run.finish()
         assert status == 0, errors
     assert "on 2 processes" in out
+    assert out.count("ended") == 2
     values = {}
     for name in ("one", "two"):
         events = EventAccumulator(str(tmp_path / name / "logs" / "pretraining")).Reload()
