@@ -43,6 +43,7 @@ from hf_audio_ssm.errors import InputError
 from hf_audio_ssm.events import decode_events, event_based_f1, segment_based_f1
 from hf_audio_ssm.model_card import Results, classifier_card, describe_training, read_base_model
 from hf_audio_ssm.plots import save_figure
+from hf_audio_ssm.whole_files import replacing
 
 
 SPOKEN_WORDS = Path(__file__).resolve().parent / "spoken_words"
@@ -301,9 +302,8 @@ def main(arguments: SceneArguments) -> dict[str, float]:
     output_dir = Path(arguments.output_dir)
     model.save_pretrained(output_dir)
     feature_extractor.save_pretrained(output_dir)
-    partial = output_dir / "events.csv.partial"
-    found.to_csv(partial, index=False, float_format="%.3f")
-    partial.replace(output_dir / "events.csv")
+    with replacing(output_dir / "events.csv") as partial:
+        found.to_csv(partial, index=False, float_format="%.3f")
     draw_scene(output_dir / "scene.png", test, 0, true, found)
     scenes = (
         f"scenes of {arguments.scene_seconds:g} s, a label every {arguments.frames_per_label * SECONDS_PER_FRAME:g} s"

@@ -22,6 +22,7 @@ from .errors import ClipError
 from .events import decode_events
 from .models.patch_encoder.audio_frame_classification import SECONDS_PER_FRAME
 from .models.patch_encoder.configuration_patch_encoder import PatchEncoderConfig
+from .whole_files import replacing
 
 
 # Peak memory of an encoder without gradients, in floats a token and hidden dimension, and in floats a value of the
@@ -138,7 +139,7 @@ class Annotation:
                 named_until = onset + self.seconds / 20
         bottom.set(xlabel="time (s)", xlim=(0, self.seconds), ylim=(-0.5, len(self.labels) - 0.5))
         bottom.set_yticks(range(len(self.labels)), self.labels, parse_math=False)
-        with _replacing(path) as partial:
+        with replacing(path) as partial:
             figure.savefig(partial, format="png", dpi=120)
 
     def save(self, output_dir: str | os.PathLike) -> list[Path]:
@@ -165,25 +166,8 @@ class Annotation:
         return paths
 
 
-class _replacing:
-    """A temporary name in the place of a file, which it becomes when all went well."""
-
-    def __init__(self, path: str | os.PathLike):
-        self.path = Path(path)
-        self.partial = self.path.with_name(f".{self.path.name}.partial")
-
-    def __enter__(self) -> Path:
-        return self.partial
-
-    def __exit__(self, error: type[BaseException] | None, *_) -> None:
-        if error is None:
-            os.replace(self.partial, self.path)
-        else:
-            self.partial.unlink(missing_ok=True)
-
-
 def _write(path: str | os.PathLike, text: str) -> None:
-    with _replacing(path) as partial:
+    with replacing(path) as partial:
         # Of names that are no UTF-8, what is none is replaced.
         partial.write_text(text, encoding="utf-8", errors="replace")
 

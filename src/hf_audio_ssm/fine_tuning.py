@@ -38,6 +38,7 @@ from .data.labelled import LabelledClips
 from .data.labelled_collator import FRAMES_PER_SECOND, LabelledClipCollator
 from .errors import InputError
 from .metrics import METRICS, make_compute_metrics
+from .whole_files import replacing
 
 
 WEIGHT_AVERAGE = "weight_average.safetensors"
@@ -202,9 +203,8 @@ class WeightAverage(TrainerCallback):
         """Writes the average into the checkpoint."""
         if self.count and state.is_world_process_zero:
             path = Path(args.output_dir) / f"checkpoint-{state.global_step}" / WEIGHT_AVERAGE
-            partial = path.with_suffix(".partial")
-            save_file(self.mean, partial, metadata={"count": str(self.count)})
-            partial.replace(path)
+            with replacing(path) as partial:
+                save_file(self.mean, partial, metadata={"count": str(self.count)})
 
     def load(self, checkpoint: str | os.PathLike) -> None:
         """Continues with the state saved in a checkpoint, if it was already averaging."""

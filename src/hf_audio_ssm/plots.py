@@ -17,6 +17,7 @@ from transformers import PreTrainedModel
 
 from .data.labelled_collator import FRAMES_PER_SECOND, LabelledClipCollator
 from .models.patch_encoder.configuration_patch_encoder import PatchEncoderConfig
+from .whole_files import replacing
 
 
 # More classes than this are too many to write numbers and names beside.
@@ -27,9 +28,8 @@ def save_figure(figure: Figure, path: str | os.PathLike) -> None:
     """Writes a figure as PNG, under another name first, so that a picture is whole or not there."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    figure.savefig(partial, format="png", dpi=120)
-    partial.replace(path)
+    with replacing(path) as partial:
+        figure.savefig(partial, format="png", dpi=120)
 
 
 def draw_spectrogram(

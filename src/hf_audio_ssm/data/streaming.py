@@ -111,7 +111,7 @@ def _find_unfinished_size(file: BinaryIO, end: int) -> int | None:
         name, size = struct.unpack("<4sI", file.read(8))
         if name == b"data":
             whole = struct.unpack("<I", header[4:8])[0]
-            return position + 4 if size == 0 and 8 + whole <= position + 8 else None
+            return position + 4 if size == 0 and whole <= position else None
         position += 8 + size + size % 2
     return None
 
@@ -122,6 +122,9 @@ def _split_chain(file: BinaryIO) -> list[_Section]:
     ends where pages that begin a stream follow others.
     """
     end = file.seek(0, os.SEEK_END)
+    unfinished_at = _find_unfinished_size(file, end)
+    if unfinished_at is not None:
+        return [_UnfinishedWav(file, end, unfinished_at)]
     position, starts, in_beginning = 0, [], False
     while position < end:
         file.seek(position)
@@ -284,11 +287,9 @@ class AudioStream:
                 links = _split_chain(file)
                 if links[0].end == 0:
                     raise ClipError(name, "the file is empty")
-                unfinished_at = _find_unfinished_size(file, links[-1].end)
-                if unfinished_at is not None:
-                    links = [_UnfinishedWav(file, links[-1].end, unfinished_at)]
+                is_unfinished = isinstance(links[0], _UnfinishedWav)
                 # libsndfile reads a file by its path faster than through Python.
-                is_plain = self.is_path and Path(self.audio).is_file() and len(links) == 1 and unfinished_at is None
+                is_plain = self.is_path and Path(self.audio).is_file() and len(links) == 1 and not is_unfinished
                 sources = [sound_path(self.audio)] if is_plain else map(io.BufferedReader, links)
                 files = [stack.enter_context(sf.SoundFile(source)) for source in sources]
             except ClipError:
@@ -298,7 +299,7 @@ class AudioStream:
             self.total_seconds = sum(file.frames / file.samplerate for file in files)
             for file in files:
                 yield from self._read_link(file)
-            if unfinished_at is not None:
+            if is_unfinished:
                 self.note(
                     self.seconds, self.seconds, "truncated", "the header was never finished: it tells of no audio"
                 )

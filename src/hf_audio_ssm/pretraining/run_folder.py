@@ -17,6 +17,7 @@ from transformers import FeatureExtractionMixin
 
 from ..card_callback import write_card
 from ..errors import InputError
+from ..whole_files import replacing
 from .arguments import PretrainingArguments
 
 
@@ -113,11 +114,8 @@ class RunFolder:
         self.skipped.update(gather_object(skipped))
         if self.accelerator.is_main_process and len(self.skipped) > before:
             path = self.path / "skipped_clips.csv"
-            partial = path.with_suffix(".partial")
-            with open(partial, "w", newline="", encoding="utf-8") as file:
-                writer = csv.writer(file)
-                writer.writerows([("clip", "reason"), *self.skipped.items()])
-            partial.replace(path)
+            with replacing(path) as partial, open(partial, "w", newline="", encoding="utf-8") as file:
+                csv.writer(file).writerows([("clip", "reason"), *self.skipped.items()])
 
 
 def comparable(config: dict[str, Any]) -> dict[str, Any]:
