@@ -201,6 +201,16 @@ def test_a_stream_is_taken_up_where_it_was_left(clips, tmp_path, num_workers):
         assert [batch["place"] for batch in rest] == [batch["place"] for batch in batches[done:]]
 
 
+def test_workers_keep_their_own_epochs(tmp_path):
+    for index in range(4):
+        write_tone(tmp_path / "clips" / f"{index}.wav", 200 + 300 * index, seconds=0.5, seed=index)
+    # Thirty epochs or more of two clips a worker: what one shared with the other would soon go wrong.
+    batches = read_stream(tmp_path / "clips", count=60, num_workers=2)
+    assert batches[-1]["place"][1] >= 29
+    for _ in range(5):
+        assert_same_batches(read_stream(tmp_path / "clips", count=60, num_workers=2), batches)
+
+
 def test_processes_read_their_own_part_of_a_stream(clips, tmp_path):
     halves = []
     for rank in range(2):

@@ -216,24 +216,32 @@ class PretrainingStream(IterableDataset):
         world_size: int = 1,
         places: Mapping[int, tuple[int, int]] | None = None,
     ):
-        self.dataset = split_dataset_by_node(dataset.shuffle(seed=seed, buffer_size=buffer_size), rank, world_size)
+        self.dataset = dataset
         self.examples = examples
         self.seed = seed
+        self.buffer_size = buffer_size
         self.rank = rank
+        self.world_size = world_size
         self.places = dict(places or {})
 
     @property
     def num_shards(self) -> int:
         """Shards of this process: as many workers can share them."""
-        return self.dataset.num_shards
+        return self.rows(epoch=0).num_shards
+
+    def rows(self, epoch: int) -> datasets.IterableDataset:
+        """The rows that this process and its workers read in an epoch, in its order."""
+        # Not `set_epoch`: workers share that number, and need not be in the same epoch.
+        generator = np.random.default_rng((self.seed, epoch))
+        shuffled = self.dataset.shuffle(generator=generator, buffer_size=self.buffer_size)
+        return split_dataset_by_node(shuffled, self.rank, self.world_size)
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         worker = get_worker_info().id if get_worker_info() is not None else 0
         epoch, rows_read = self.places.get(worker, (0, 0))
         skipped = []
         while True:
-            self.dataset.set_epoch(epoch)
-            rows = enumerate(self.dataset, start=1)
+            rows = enumerate(self.rows(epoch), start=1)
             number = 0
             for number, row in rows:
                 if number <= rows_read:
