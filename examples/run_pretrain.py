@@ -200,7 +200,7 @@ def main(
             f"--num_masked_patches must be below the number of patches of a clip, {num_patches}, got {num_masked_patches}"
         )
     if arguments.gradient_checkpointing:
-        model.gradient_checkpointing_enable()
+        model.activation_checkpointing_enable()
     source = model_arguments.model_name_or_path
     base_model = read_base_model(source) if source is not None and is_main else None
 

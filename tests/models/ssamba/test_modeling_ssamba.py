@@ -261,7 +261,7 @@ def test_gradient_checkpointing_changes_nothing(use_reentrant):
     for checkpointing in (False, True):
         model = make_model(drop_path_rate=0.0).train()
         if checkpointing:
-            model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": use_reentrant})
+            model.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": use_reentrant})
         model(make_input(), labels=torch.tensor([0, 1, 2])).loss.backward()
         gradients.append([parameter.grad for parameter in model.parameters()])
     for plain, checkpointed in zip(*gradients, strict=True):

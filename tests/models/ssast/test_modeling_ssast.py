@@ -226,7 +226,7 @@ def test_gradient_checkpointing_changes_nothing():
     for checkpointing in (False, True):
         model = make_model(SsastForAudioClassification).train()
         if checkpointing:
-            model.gradient_checkpointing_enable()
+            model.activation_checkpointing_enable()
         model(make_input(), labels=torch.tensor([0, 1, 2])).loss.backward()
         gradients.append([parameter.grad for parameter in model.parameters()])
     for plain, checkpointed in zip(*gradients, strict=True):
