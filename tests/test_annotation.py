@@ -2,9 +2,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Annotating recordings: as a whole or in windows, what is written, and what happens when something goes wrong."""
 
+import itertools
 import json
+import math
 import os
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -155,6 +158,38 @@ def test_windows_are_merged_in_the_middle_of_their_overlap(checkpoint, monkeypat
     assert not model.training
 
 
+@pytest.mark.parametrize("step", [1, 4, 10, 25, 100])
+@pytest.mark.parametrize(("patch", "stride"), [(16, 16), (16, 10), (16, 3), (2, 1), (10, 60)])
+def test_windows_keep_the_time(patch, stride, step, monkeypatch):
+    """However short the overlap: the steps of all windows follow on each other, up to the last column's centre."""
+    num_frames = 4321
+
+    def stream(samples):
+        next(iter(samples))
+        # What a frame says: which one it is.
+        yield torch.arange(float(num_frames))[:, None].expand(-1, 16)
+
+    def score(model, values):
+        steps = model.config.num_label_steps(model.config.patch_grid(len(values))[1])
+        return values[: steps * step : step, :1].numpy()
+
+    monkeypatch.setattr(annotation, "_score", score)
+    monkeypatch.setattr(annotation, "decode_events", lambda *_, **__: pd.DataFrame({"offset": []}))
+    sizes = {"hidden_size": 8, "num_hidden_layers": 2, "state_size": 4, "num_mel_bins": 16, "num_labels": 1}
+    patches = {"patch_size": (16, patch), "frequency_stride": 16, "time_stride": stride, "frames_per_label": step}
+    model = FrameModel(SsambaConfig(**sizes, **patches))
+    blocks = [{"array": np.zeros(RATE), "sampling_rate": RATE}]
+    feature_extractor = SimpleNamespace(sampling_rate=RATE, stream=stream)
+    least = 2 * step * math.ceil((patch + 2 * stride) / step)
+    for window, overlap in itertools.product((least, least + 17, 990, 1777), (0.0, 0.3, 1.5)):
+        if window >= least:
+            seconds = {"window_seconds": window / 100, "overlap_seconds": overlap}
+            found = hf_audio_ssm.annotate(blocks, model, feature_extractor, **seconds)
+            assert found.num_windows > 1
+            assert found.scores[:, 0].tolist() == list(range(0, num_frames, step))[: len(found.scores)]
+            assert num_frames - stride - patch / 2 < len(found.scores) * step < num_frames + step
+
+
 def test_memory_bounds_the_window():
     config = SsambaConfig.tiny()
     assert annotation._count_window_frames(config, 2e9) == pytest.approx(
@@ -292,8 +327,8 @@ def test_bad_arguments_are_refused_before_anything_is_read(checkpoint, recording
     model = FrameModel.from_pretrained(checkpoint)
     for arguments, error, message in [
         ({"max_memory": 0}, ValueError, "`max_memory` must be a positive number, got 0"),
-        ({"max_memory": 1e4}, ValueError, "leave windows of .* frames; at least 20 are needed"),
-        ({"window_seconds": 0.1}, ValueError, "leave windows of 10 frames; at least 20 are needed"),
+        ({"max_memory": 1e4}, ValueError, "leave windows of .* frames; at least 60 are needed"),
+        ({"window_seconds": 0.1}, ValueError, "leave windows of 10 frames; at least 60 are needed"),
         ({"window_seconds": -1}, ValueError, "`window_seconds` must be a positive number, got -1"),
         ({"overlap_seconds": float("nan")}, ValueError, "`overlap_seconds`"),
         ({"threshold": 3}, ValueError, "`threshold` must be between 0 and 1, got 3"),

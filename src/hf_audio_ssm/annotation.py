@@ -233,7 +233,7 @@ def annotate(
         window_seconds (`float`, *optional*):
             Longest window, where the memory allows more: what a model was trained on may be what it does best.
         overlap_seconds (`float`, *optional*, defaults to 10.0):
-            By how much windows overlap, at most a quarter of a window.
+            By how much windows overlap: at most a quarter of a window, at least a patch and two of its strides.
         threshold, median_filter_seconds, min_seconds, background: As in [`decode_events`].
         output_dir (`str` or `PathLike`, *optional*):
             Where to write what is found, see [`Annotation.save`]. Interrupted (Ctrl-C), it writes what was found until then,
@@ -288,7 +288,9 @@ def annotate(
     # Windows begin where time steps begin.
     window -= window % step
     overlap = min(round(overlap_seconds / SECONDS_PER_FRAME), window // 4)
-    overlap = max(overlap - overlap % step, math.ceil(patch / step) * step)
+    # The last step of a window is that of its last column's centre, up to a stride and half a patch before its end: the next
+    # window's steps, which begin in the middle of the overlap, have to follow on it.
+    overlap = max(overlap - overlap % step, math.ceil((patch + 2 * config.time_stride) / step) * step)
     if window < 2 * overlap:
         raise ValueError(
             f"`max_memory` and `window_seconds` leave windows of {window} frames; at least {2 * overlap} are needed."
