@@ -231,7 +231,8 @@ def main() -> None:
         demo = make_demo(arguments.model)
     except InputError as error:
         sys.exit(f"error: {error}")
-    demo.launch(server_port=arguments.port, theme=THEME, css=CSS)
+    # The examples lie beside the folder that this may run in.
+    demo.launch(server_port=arguments.port, theme=THEME, css=CSS, allowed_paths=[str(TEST_CLIPS)])
 
 
 if __name__ == "__main__":
