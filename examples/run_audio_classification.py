@@ -47,7 +47,7 @@ def fine_tune(
     set_seed(training.seed)
     feature_extractor, model = classifier.load_feature_extractor(clips), load_model(clips)
     trainer = make_trainer(model, feature_extractor, clips, training, augmentation.make(training.seed))
-    if trainer.data_collator.augmentation:
+    if trainer.data_collator.augmentation and trainer.is_world_process_zero():
         rows = [clips.splits["train"][index] for index in range(min(4, len(clips.splits["train"])))]
         picture = plot_augmentation(trainer.data_collator, rows, clips.names)
         save_figure(picture, Path(training.output_dir) / "augmentation.png")

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from huggingface_hub import ModelCard
 from transformers import TrainerState
+from transformers.trainer_utils import PredictionOutput
 
 from .augmentation import AugmentationArguments
 from .card_callback import ModelCardCallback, write_card
@@ -111,7 +112,7 @@ class TrainingReport:
 
         Args:
             save_more (`Callable`, *optional*): Saves classifiers made of the Trainer's model, and returns their folders, each
-                with a sentence on how the results hold for it.
+                with a sentence on how the results hold for it; called on the main process alone.
 
         Returns:
             `dict[str, float]`: the task's metrics on the test split.
@@ -120,9 +121,25 @@ class TrainingReport:
             [`InputError`]: If the Hub refuses what is pushed; all of it is in `output_dir` then.
         """
         trainer, clips, output_dir = self.trainer, self.clips, self.output_dir
+        # Before anything that may fail, and without the push that it would make of a part.
+        trainer.save_model(_internal_call=True)
         prediction = trainer.predict(clips.splits["test"], metric_key_prefix="test")
         metrics = {key: prediction.metrics[f"test_{key}"] for key in self.keys}
         trainer.save_metrics("test", prediction.metrics)
+        if trainer.is_world_process_zero():
+            self._draw_and_describe(prediction, metrics, save_more)
+        if trainer.args.push_to_hub:
+            with explaining_push(f"{output_dir} is complete, but", trainer.hub_model_id):
+                trainer.push_to_hub()
+        return metrics
+
+    def _draw_and_describe(
+        self,
+        prediction: PredictionOutput,
+        metrics: Mapping[str, float],
+        save_more: Callable[[FineTuningTrainer], Mapping[Path, str]] | None,
+    ) -> None:
+        trainer, clips, output_dir = self.trainer, self.clips, self.output_dir
         pictures = {"Learning curve": "learning_curve.png"}
         save_figure(plot_learning_curve(trainer.state.log_history, self.keys[0]), output_dir / "learning_curve.png")
         if not clips.is_multi_label:
@@ -136,10 +153,4 @@ class TrainingReport:
             write_card(self.card(folder, results, is_merged=True, emissions=emissions), folder)
         results = split_results(self.data, clips, "test", metrics)
         trainer.card = self.card(output_dir, results, pictures=pictures, emissions=emissions)
-        # Without the push that it would make of a part.
-        trainer.save_model(_internal_call=True)
         trainer.create_model_card()
-        if trainer.args.push_to_hub:
-            with explaining_push(f"{output_dir} is complete, but", trainer.hub_model_id):
-                trainer.push_to_hub()
-        return metrics

@@ -370,6 +370,9 @@ def make_trainer(
     if arguments.load_best_model_at_end and arguments.is_best_by_task:
         arguments.metric_for_best_model = METRICS[clips.problem_type][0].key
         arguments.greater_is_better = True
+    if model.config.classifier_type == "layer_weighted" and arguments.ddp_find_unused_parameters is None:
+        # The head does not read the encoder's last norm; with gradient checkpointing, the Trainer would count on all.
+        arguments.ddp_find_unused_parameters = True
     is_multi_hot = model.config.problem_type == "multi_label_classification"
     mixes = augmentation is not None and augmentation.mixes_labels
     options = {

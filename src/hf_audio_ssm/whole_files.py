@@ -3,6 +3,7 @@
 """Files that are whole or not there."""
 
 import os
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,7 +13,8 @@ from pathlib import Path
 def replacing(path: str | os.PathLike) -> Iterator[Path]:
     """Gives a temporary name beside a file, in whose place what was written under it is put when all went well."""
     path = Path(path)
-    partial = path.with_name(f".{path.name}.partial")
+    # No two processes that write the same file share it, and it is no longer than any name may be.
+    partial = path.with_name(f".{uuid.uuid4().hex}.partial")
     try:
         yield partial
         partial.replace(path)

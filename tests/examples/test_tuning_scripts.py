@@ -3,6 +3,7 @@
 """The scripts that fine-tune, adapt, probe and learn from few clips, from their command lines to what they leave behind."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -18,6 +19,7 @@ import soundfile
 from hub_server import TOKEN, card_errors
 from huggingface_hub import ModelCard
 from labelled_tones import save_encoder, write_tones
+from several_processes import TORCHRUN
 from tones import write_tone
 from transformers import HfArgumentParser, pipeline
 
@@ -28,6 +30,7 @@ from hf_audio_ssm.comparison import ComparisonArguments
 from hf_audio_ssm.data.decoding import read_audio
 from hf_audio_ssm.data.labelled import LabelledDataArguments
 from hf_audio_ssm.errors import InputError
+from hf_audio_ssm.fine_tuning import FineTuningTrainer
 
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -167,6 +170,48 @@ def test_lora_leaves_adapters_and_a_merged_classifier(tones, encoder, tmp_path, 
     clips = sorted((tones / "test").rglob("*.wav"))
     correct = [merged(read_audio(clip, 16000), top_k=1)[0]["label"] == clip.parent.name for clip in clips]
     assert np.mean(correct) == metrics["accuracy"]
+
+
+def test_other_processes_write_no_pictures_and_no_cards(tones, encoder, tmp_path, monkeypatch):
+    monkeypatch.setattr(FineTuningTrainer, "is_world_process_zero", lambda self: False)
+    options = ["--time_mask", "8", "--save_strategy", "no", "--num_train_epochs", "1"]
+    fine_tune(tones, encoder, tmp_path, *options, script=run_lora, first=(run_lora.AdapterArguments,))
+    assert "adapter_model.safetensors" in names_in(tmp_path)
+    assert "merged" not in names_in(tmp_path)
+    assert not list(tmp_path.rglob("*.png"))
+    assert "hf-audio-ssm" not in (tmp_path / "README.md").read_text(encoding="utf-8")
+
+
+TWO_PROCESSES = """
+import sys
+import run_audio_classification
+import run_lora
+from hf_audio_ssm.arguments import parse_arguments
+
+for script, first, more in (
+    (run_audio_classification, (), ["--classifier_type", "layer_weighted", "--gradient_checkpointing", "true"]),
+    (run_lora, (run_lora.AdapterArguments,), []),
+):
+    command_line = [*sys.argv[2:], "--output_dir", f"{sys.argv[1]}/{script.__name__}", *more]
+    script.main(*parse_arguments((*first, *run_audio_classification.ARGUMENTS), command_line, ""))
+"""
+
+
+def test_two_processes(tones, encoder, tmp_path):
+    (tmp_path / "run.py").write_text(TWO_PROCESSES)
+    command = [sys.executable, *TORCHRUN, "--nproc_per_node", 2, tmp_path / "run.py", tmp_path]
+    options = ["--model", encoder, "--data", tones, "--max_steps", 2, "--per_device_train_batch_size", 2, "--use_cpu", "true",
+               "--time_mask", 8, "--save_strategy", "no", "--report_to", "none", "--disable_tqdm", "true"]  # fmt: skip
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run([str(word) for word in command + options], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    left = {"augmentation.png", "confusion_matrix.png", "learning_curve.png", "README.md", "test_results.json"}
+    assert names_in(tmp_path / "run_audio_classification") >= left | {"model.safetensors"}
+    assert names_in(tmp_path / "run_lora") >= left | {"adapter_model.safetensors", "merged"}
+    assert not list(tmp_path.rglob("*.partial"))
+    for folder in ("run_audio_classification", "run_lora/merged"):
+        assert "| Training | 2 steps of 4 clips" in (tmp_path / folder / "README.md").read_text(encoding="utf-8")
+        assert pipeline("audio-classification", model=str(tmp_path / folder))
 
 
 def test_probing(tones, encoder, tmp_path, monkeypatch):
