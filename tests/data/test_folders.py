@@ -92,6 +92,32 @@ def test_list_audio_goes_down_into_folders_and_skips_hidden_ones(tones):
         list_audio(tones / "nowhere")
 
 
+def test_links_are_followed_but_not_back(tones):
+    for label in ("high", "low"):
+        (tones / label).rename(tones.parent / label)
+        (tones / label).symlink_to(tones.parent / label)
+        (tones.parent / label / "back").symlink_to(tones.parent / label)
+    for label, other in (("high", "low"), ("low", "high")):
+        (tones / label / "other").symlink_to(tones.parent / other)
+    assert set(list_audio(tones)) >= {tones / "high" / "0.wav", tones / "low" / "0.wav"}
+    # Those of a label, and the other's behind the link.
+    assert Counter(path.relative_to(tones).parts[0] for path in list_audio(tones)) == {"high": 12, "low": 12}
+
+
+def test_metadata_may_list_links(tones):
+    (tones / "low" / "0.wav").rename(tones.parent / "elsewhere.wav")
+    (tones / "low" / "0.wav").symlink_to(tones.parent / "elsewhere.wav")
+    names = [f"{label}/{path.name}" for label in ("high", "low") for path in (tones / label).iterdir()]
+    rows = [f"{name},{name.partition('/')[0]}" for name in names]
+    (tones / "metadata.csv").write_text("\n".join(["file_name,label", *rows]))
+    assert sum(len(clips) for clips in find_splits(tones, seed=0).values()) == 12
+
+
+def refuse_nothing(folder):
+    shutil.rmtree(folder)
+    return "data: no such folder"
+
+
 def refuse_empty(folder):
     shutil.rmtree(folder)
     folder.mkdir()
@@ -141,6 +167,11 @@ def refuse_missing_label(folder):
 def refuse_other_columns(folder):
     (folder / "metadata.csv").write_text("path,label\nhigh/0.wav,high\n")
     return "needs a column file_name, found"
+
+
+def refuse_another_encoding(folder):
+    (folder / "metadata.csv").write_bytes("file_name,label\nhigh/0.wav,hö\n".encode("latin-1"))
+    return r"metadata\.csv: must be text in UTF-8 \(.*0xf6"
 
 
 def refuse_outside(folder):

@@ -109,6 +109,20 @@ def test_folds(tmp_path, kind):
         LabelledDataArguments(data=str(data), fold_column="part").load()
 
 
+def test_folds_of_clips_in_the_folders_of_their_labels(tmp_path):
+    folder = write_tones(tmp_path, {"": 6}, labels=("low", "high"))
+    rows = [f"{label}/{clip}.wav,{clip // 2}" for clip in range(6) for label in ("low", "high")]
+    (folder / "metadata.csv").write_text("\n".join(["file_name,fold", *rows]))
+    runs = LabelledDataArguments(data=str(folder), fold_column="fold").load()
+    assert [clips.fold for clips in runs] == [0, 1, 2]
+    for clips in runs:
+        tested = {row["audio"]["path"].removeprefix(f"{folder}/") for row in clips.splits["test"]}
+        assert tested == {f"{label}/{2 * clips.fold + clip}.wav" for label in ("low", "high") for clip in (0, 1)}
+    (folder / "metadata.csv").write_text("\n".join(["file_name,fold", *rows[1:]]))
+    with pytest.raises(InputError, match=r"low/0\.wav: has no fold: .*metadata\.csv does not list it"):
+        LabelledDataArguments(data=str(folder), fold_column="fold").load()
+
+
 NAMES = datasets.ClassLabel(names=["a", "b", "c"])
 
 

@@ -9,9 +9,10 @@ The layout is that of the `audiofolder` of datasets, which itself needs torchcod
 """
 
 import csv
+import os
 import warnings
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -29,9 +30,29 @@ SPLIT_FOLDERS = {
 HELD_OUT = 0.15
 
 
+def _list_files(folder: Path, above: frozenset[Path] = frozenset()) -> Iterator[Path]:
+    """What is not hidden in a folder and those below it; `above` are the folders that it lies in, as links lead there."""
+    real = folder.resolve()
+    # Following a link back would not end.
+    if real in above:
+        return
+    try:
+        entries = list(folder.iterdir())
+    except PermissionError:
+        return
+    for path in entries:
+        if path.name.startswith("."):
+            continue
+        if path.is_file():
+            yield path
+        elif path.is_dir():
+            yield from _list_files(path, above | {real})
+
+
 def list_audio(folder: Path) -> list[Path]:
     """
-    The audio files in a folder and those below it, sorted; hidden ones are left out, and a warning counts other files.
+    The audio files in a folder and those below it, also where links lead, sorted; hidden ones are left out, and a warning
+    counts other files.
 
     Raises:
         [`InputError`]: If `folder` is none, or holds no audio.
@@ -39,9 +60,7 @@ def list_audio(folder: Path) -> list[Path]:
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder")
     paths, others = [], Counter()
-    for path in sorted(folder.rglob("*")):
-        if any(part.startswith(".") for part in path.relative_to(folder).parts) or not path.is_file():
-            continue
+    for path in sorted(_list_files(folder)):
         if path.suffix.lower() in AUDIO_SUFFIXES:
             paths.append(path)
         elif path.name != "metadata.csv":
@@ -56,19 +75,33 @@ def list_audio(folder: Path) -> list[Path]:
     return paths
 
 
+def read_rows(path: Path) -> tuple[list[str], list[dict[str, str | None]]]:
+    """
+    The columns and the rows of a metadata.csv.
+
+    Raises:
+        [`InputError`]: If the file is not UTF-8, or the column `file_name` is missing.
+    """
+    try:
+        with open(path, newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file)
+            columns = list(reader.fieldnames or [])
+            rows = list(reader)
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: must be text in UTF-8 ({error})") from error
+    if "file_name" not in columns:
+        raise InputError(f"{path}: needs a column file_name, found {columns}")
+    return columns, rows
+
+
 def read_metadata(path: Path) -> list[tuple[Path, str]] | None:
     """
     (clip, label) of each row of a metadata.csv, or None if it has no label column.
 
     Raises:
-        [`InputError`]: If the column `file_name` is missing, or a row has no label or no file below the csv's folder.
+        [`InputError`]: If the file cannot be read, or a row has no label or no file below the csv's folder.
     """
-    with open(path, newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file)
-        columns = reader.fieldnames or []
-        rows = list(reader)
-    if "file_name" not in columns:
-        raise InputError(f"{path}: needs a column file_name, found {columns}")
+    columns, rows = read_rows(path)
     if "label" not in columns:
         return None
     clips = []
@@ -77,7 +110,8 @@ def read_metadata(path: Path) -> list[tuple[Path, str]] | None:
         clip = path.parent / file_name
         if not label:
             raise InputError(f"{path}, row {number}: no label for {file_name!r}")
-        if not clip.resolve().is_relative_to(path.parent.resolve()) or not clip.is_file():
+        # Where a link leads does not matter.
+        if not Path(os.path.abspath(clip)).is_relative_to(os.path.abspath(path.parent)) or not clip.is_file():
             raise InputError(f"{path}, row {number}: no file {file_name!r} in {path.parent}")
         clips.append((clip, label))
     return clips
@@ -108,8 +142,10 @@ def split_folders(data_dir: Path) -> dict[str, Path]:
     The folders of the splits that `data_dir` has; `data_dir` itself is train where it has none.
 
     Raises:
-        [`InputError`]: If there are folders of splits, but none of train.
+        [`InputError`]: If `data_dir` is no folder, or there are folders of splits in it, but none of train.
     """
+    if not data_dir.is_dir():
+        raise InputError(f"{data_dir}: no such folder")
     folders = sorted(path for path in data_dir.iterdir() if path.is_dir() and not path.name.startswith("."))
     found = {
         split: folder for split, names in SPLIT_FOLDERS.items() for folder in folders if folder.name.lower() in names
@@ -159,8 +195,8 @@ def find_splits(data_dir: Path, seed: int) -> dict[str, list[tuple[Path, str]]]:
     label and by `seed`.
 
     Raises:
-        [`InputError`]: If there is no train split, less than two labels, a label that train has not, or too few clips to
-            draw a split from.
+        [`InputError`]: If there is no such folder or no train split, less than two labels, a label that train has not, or
+            too few clips to draw a split from.
     """
     folders = split_folders(data_dir)
     splits = {split: find_clips(folder, data_dir) for split, folder in folders.items()}

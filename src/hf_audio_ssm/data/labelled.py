@@ -5,7 +5,7 @@ Labelled clips in splits, from folders, parquet, data sets saved to disk and the
 is wrong with the labels is said before anything is trained.
 """
 
-import csv
+import os
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -14,7 +14,7 @@ import numpy as np
 
 from ..errors import ClipError, InputError
 from .decoding import check_clips, clip_name
-from .folders import SPLIT_FOLDERS, draw_splits, find_clips, split_folders
+from .folders import SPLIT_FOLDERS, draw_splits, find_clips, read_rows, split_folders
 from .sources import open_source, undecoded
 
 
@@ -158,11 +158,15 @@ class LabelledDataArguments:
                 raise InputError(
                     f"{data_dir}: --fold_column needs a metadata.csv with the columns file_name, label and fold, and no folders of splits"
                 )
-            with open(metadata, newline="", encoding="utf-8-sig") as file:
-                rows = list(csv.DictReader(file))
-            if rows and self.fold_column not in rows[0]:
-                raise InputError(f"{metadata}: needs a column {self.fold_column}, found {list(rows[0])}")
-            columns["fold"] = [row[self.fold_column] for row in rows]
+            found, rows = read_rows(metadata)
+            if self.fold_column not in found:
+                raise InputError(f"{metadata}: needs a column {self.fold_column}, found {found}")
+            # By clip: where the labels are those of folders, rows and clips have orders of their own.
+            folds = {os.path.normpath(data_dir / (row["file_name"] or "")): row[self.fold_column] for row in rows}
+            for path, _ in clips:
+                if os.path.normpath(path) not in folds:
+                    raise ClipError(path, f"has no fold: {metadata} does not list it")
+            columns["fold"] = [folds[os.path.normpath(path)] for path, _ in clips]
         return undecoded(datasets.Dataset.from_dict(columns), str(folder))
 
     @staticmethod
