@@ -6,7 +6,7 @@ import peft
 import pytest
 import torch
 from labelled_tones import save_encoder
-from transformers import AutoModelForAudioClassification, Wav2Vec2Config, Wav2Vec2ForSequenceClassification
+from transformers import AutoModel, AutoModelForAudioClassification, Wav2Vec2Config, Wav2Vec2ForSequenceClassification
 
 from hf_audio_ssm import SsastConfig, SsastForAudioClassification, ops
 from hf_audio_ssm.adapters import (
@@ -80,6 +80,14 @@ def test_save_load_and_merge(model_type, method, options, tmp_path):
         merged.save_pretrained(tmp_path / "merged")
         reloaded = AutoModelForAudioClassification.from_pretrained(tmp_path / "merged").eval()
         torch.testing.assert_close(reloaded(make_inputs()).logits, expected, atol=1e-5, rtol=0)
+
+
+def test_merging_an_adapted_encoder(encoder):
+    model = AutoModel.from_pretrained(encoder).eval()
+    adapted = peft.get_peft_model(model, adapter_config(model, init_lora_weights=False)).eval()
+    with torch.no_grad():
+        expected = adapted(make_inputs()).pooler_output
+        torch.testing.assert_close(merge_adapted(adapted)(make_inputs()).pooler_output, expected, atol=1e-5, rtol=0)
 
 
 def test_training_goes_on_with_loaded_adapters(encoder, tmp_path):

@@ -179,6 +179,47 @@ class TestClassify:
         assert code == 0
         assert len(out.splitlines()) == 6
 
+    @pytest.mark.parametrize("fields", [{}, {"id2label": {0: "a", 1: "b", 2: "c"}, "classifier_type": "prototypical"}])
+    def test_saved_adapters(self, capsys, pretrained, tones, tmp_path, fields):
+        """With the labels, the head and the feature extractor that they were trained with; `embed` and `info`, too."""
+        adapters = pytest.importorskip("hf_audio_ssm.adapters")
+        base = SsambaForAudioClassification.from_pretrained(
+            pretrained, problem_type="multi_label_classification", time_stride=8, **fields
+        )
+        model = adapters.peft.get_peft_model(base, adapters.adapter_config(base, init_lora_weights=False)).eval()
+        adapters.save_adapted(model, tmp_path)
+        inputs = SsambaFeatureExtractor(max_length=64)(
+            read_audio(tones / "high" / "0.wav", RATE), sampling_rate=RATE, return_tensors="pt"
+        )
+        with torch.no_grad():
+            expected = model(**inputs).logits[0].sigmoid()
+        command = ["classify", "-m", tmp_path, "--json", tones / "high" / "0.wav"]
+        code, out, _ = run(capsys, *command)
+        assert code == 0
+        assert {entry["label"]: pytest.approx(entry["score"], abs=1e-5) for entry in json.loads(out)["scores"]} == {
+            base.config.id2label[index]: score for index, score in enumerate(expected.tolist())
+        }
+        facts = json.loads(run(capsys, "info", tmp_path, "--json")[1])
+        assert facts["architecture"] == "SsambaForAudioClassification"
+        assert facts["labels"] == list(base.config.id2label.values())
+        assert facts["patch_grid"] == [8, 7]
+        assert run(capsys, "embed", "-m", tmp_path, *command[4:], "-o", tmp_path / "out.npz")[0] == 0
+        merged = adapters.merge_adapted(model).base_model
+        clip = embed(read_audio(command[-1], RATE), RATE, merged, SsambaFeatureExtractor(max_length=64)).clip
+        np.testing.assert_allclose(np.load(tmp_path / "out.npz")["clips"][0], clip, atol=1e-5)
+        # The folder's own comes before that of the base model.
+        SsambaFeatureExtractor(max_length=48).save_pretrained(tmp_path)
+        assert json.loads(run(capsys, "info", tmp_path, "--json")[1])["clip_seconds"] == 0.48
+
+    def test_saved_adapters_without_a_head(self, capsys, pretrained, tones, tmp_path):
+        adapters = pytest.importorskip("hf_audio_ssm.adapters")
+        base = SsambaForAudioClassification.from_pretrained(pretrained)
+        config = adapters.adapter_config(base, modules_to_save=None)
+        adapters.save_adapted(adapters.peft.get_peft_model(base, config), tmp_path)
+        code, _, err = run(capsys, "classify", "-m", tmp_path, tones)
+        assert code == 1
+        assert "both lack fitting weights: classifier.dense.bias, classifier.dense.weight" in err
+
     def test_other_files_in_a_folder_are_told_in_one_line(self, capsys, classifier, tmp_path):
         write_tone(tmp_path / "clips" / "tone.wav", 500)
         (tmp_path / "clips" / "notes.txt").touch()

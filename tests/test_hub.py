@@ -38,6 +38,7 @@ from hf_audio_ssm import (
     SsastForAudioClassification,
 )
 from hf_audio_ssm.adapters import adapter_config, load_adapted, push_adapted
+from hf_audio_ssm.commands.classify import load_classifier
 from hf_audio_ssm.conversion.checkpoint_conversion import ConversionError
 from hf_audio_ssm.conversion.ssamba import convert
 from hf_audio_ssm.data.decoding import read_audio
@@ -317,6 +318,11 @@ class TestPushAndLoad:
         files = hub.files(REPO)
         assert len(files["adapter_model.safetensors"]) < len(hub.files("org/base")["model.safetensors"])
         assert load_adapted(REPO).config.num_labels == 4
+        # What the commands load; the base model's feature extractor is the adapters', too.
+        SsambaFeatureExtractor(max_length=77).push_to_hub("org/base")
+        classifier, feature_extractor = load_classifier(REPO, revision=None)
+        assert_same_logits(classifier, model)
+        assert feature_extractor.max_length == 77
         # A card that the repository has is worth more than PEFT's.
         card = b"---\nlicense: mit\n---\n# Mine\n"
         huggingface_hub.upload_file(repo_id=REPO, path_or_fileobj=card, path_in_repo="README.md")

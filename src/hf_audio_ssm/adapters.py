@@ -13,6 +13,7 @@ from peft.utils import ModulesToSaveWrapper
 from transformers import AutoConfig, AutoModelForAudioClassification, PreTrainedModel
 from transformers.utils import cached_file
 
+from .errors import InputError
 from .hub_names import model_on_hub
 from .hub_push import push_folder
 from .models import LORA_TARGET_MODULES
@@ -130,31 +131,42 @@ def load_adapted(
 
     Raises:
         `OSError`: If the adapters, their configuration or the base model cannot be found.
+        [`InputError`]: If neither the adapters nor the base model hold some of the weights, such as the head.
     """
     hub = {"revision": revision, "token": token}
     adapter_config = peft.PeftConfig.from_pretrained(name_or_path, **hub)
     config_file = cached_file(name_or_path, CLASSIFIER_CONFIG, **hub)
     fields = json.loads(Path(config_file).read_text(encoding="utf-8"))
     config = AutoConfig.for_model(**fields)
-    base = AutoModelForAudioClassification.from_pretrained(
+    base, info = AutoModelForAudioClassification.from_pretrained(
         adapter_config.base_model_name_or_path,
         config=config,
         ignore_mismatched_sizes=True,
         revision=adapter_config.revision or "main",
         token=token,
+        output_loading_info=True,
     )
+    saved = set(adapter_config.modules_to_save or ())
+    missing = info["missing_keys"] | {key for key, *_ in info["mismatched_keys"]}
+    if untrained := sorted(key for key in missing if saved.isdisjoint(key.split("."))):
+        raise InputError(
+            f"`name_or_path` {str(name_or_path)!r} and its base model {adapter_config.base_model_name_or_path!r} both lack "
+            f"fitting weights: {', '.join(untrained)}"
+        )
+    # The file has those of the base model, which may have had another head.
+    base.config.architectures = [type(base).__name__]
     return peft.PeftModel.from_pretrained(base, name_or_path, is_trainable=is_trainable, **hub)
 
 
 def merge_adapted(model: peft.PeftModel) -> PreTrainedModel:
     """
-    Merges the adapters into the base model's weights, and leaves an ordinary classifier.
+    Merges the adapters into the base model's weights, and leaves an ordinary classifier (or encoder).
 
     Args:
-        model (`peft.PeftModel`): The adapted classifier; it is used up.
+        model (`peft.PeftModel`): The adapted classifier (or encoder); it is used up.
     """
     base = model.get_base_model()
-    if isinstance(base.classifier, ModulesToSaveWrapper):
+    if isinstance(getattr(base, "classifier", None), ModulesToSaveWrapper):
         # PEFT's IA3 can only take heads off that have one weight.
         base.classifier = base.classifier.modules_to_save[model.active_adapter]
     return model.merge_and_unload()

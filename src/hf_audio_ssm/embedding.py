@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from transformers import AutoFeatureExtractor, AutoModel, PreTrainedModel, SequenceFeatureExtractor
+from transformers.utils import FEATURE_EXTRACTOR_NAME, cached_file, find_adapter_config_file
 
 from .errors import InputError
 from .models.patch_encoder.configuration_patch_encoder import PatchEncoderConfig
@@ -72,11 +73,45 @@ def is_missing_folder(model: str) -> bool:
     return is_path and not os.path.isdir(model)
 
 
+def load_merged(model: str, revision: str | None = None) -> tuple[PreTrainedModel, SequenceFeatureExtractor] | None:
+    """
+    Loads the classifier that [`save_adapted`] or [`push_adapted`] saved, with its adapters merged, and its feature extractor:
+    where none was saved beside them, that of the base model.
+
+    Args:
+        model (`str`): A folder, or a repository on the Hub.
+        revision (`str`, *optional*): Branch, tag or commit of the repository.
+
+    Returns:
+        `tuple[PreTrainedModel, SequenceFeatureExtractor] | None`: `None` where there are no such adapters.
+
+    Raises:
+        `OSError`: If something of it cannot be found.
+        [`InputError`]: If PEFT is not installed, or weights are missing.
+    """
+    if find_adapter_config_file(model, revision=revision) is None:
+        return None
+    try:
+        from .adapters import CLASSIFIER_CONFIG, load_adapted, merge_adapted
+    except ImportError as error:
+        raise InputError(f"{model} holds adapters, which need peft (pip install peft)") from error
+    hub = {"revision": revision, "_raise_exceptions_for_missing_entries": False}
+    # Adapters by PEFT alone are for transformers to load.
+    if cached_file(model, CLASSIFIER_CONFIG, **hub) is None:
+        return None
+    adapted = load_adapted(model, revision=revision)
+    if cached_file(model, FEATURE_EXTRACTOR_NAME, **hub) is None:
+        base = adapted.active_peft_config
+        model, revision = base.base_model_name_or_path, base.revision
+    return merge_adapted(adapted), AutoFeatureExtractor.from_pretrained(model, revision=revision or "main")
+
+
 def load_encoder(
     model: str, revision: str | None = None, device: str | torch.device | None = None
 ) -> tuple[PreTrainedModel, SequenceFeatureExtractor]:
     """
-    Loads the encoder of a checkpoint, whatever its heads, in evaluation mode, and its feature extractor.
+    Loads the encoder of a checkpoint, whatever its heads, with its adapters if it has any, in evaluation mode, and its
+    feature extractor.
 
     Args:
         model (`str`): A folder, or a repository on the Hub.
@@ -89,13 +124,18 @@ def load_encoder(
     if is_missing_folder(model):
         raise InputError(f"`model` {model!r} cannot be loaded: there is no such folder")
     try:
-        encoder, info = AutoModel.from_pretrained(model, revision=revision, output_loading_info=True)
-        feature_extractor = AutoFeatureExtractor.from_pretrained(model, revision=revision)
+        merged = load_merged(model, revision)
+        if merged is not None:
+            encoder, feature_extractor, missing = merged[0].base_model, merged[1], set()
+        else:
+            encoder, info = AutoModel.from_pretrained(model, revision=revision, output_loading_info=True)
+            feature_extractor = AutoFeatureExtractor.from_pretrained(model, revision=revision)
+            missing = info["missing_keys"]
     except (OSError, ValueError) as error:
         raise InputError(f"`model` {model!r} cannot be loaded: {error}") from error
     _check_encoder(encoder)
-    if info["missing_keys"]:
-        raise InputError(f"`model` {model!r} lacks weights of the encoder: {', '.join(sorted(info['missing_keys']))}")
+    if missing:
+        raise InputError(f"`model` {model!r} lacks weights of the encoder: {', '.join(sorted(missing))}")
     return encoder.eval().to(device or "cpu"), feature_extractor
 
 

@@ -1,7 +1,7 @@
 # Copyright 2026 The hf-audio-ssm authors.
 # SPDX-License-Identifier: Apache-2.0
 """
-Labels audio files with a fine-tuned checkpoint or a LoRA adapter.
+Labels audio files with a fine-tuned checkpoint or adapters.
 
 examples:
   hf-audio-ssm classify -m outputs/quickstart recording.wav
@@ -21,7 +21,7 @@ from tqdm.auto import tqdm
 from transformers import AutoFeatureExtractor, AutoModelForAudioClassification, pipeline
 from transformers.utils import find_adapter_config_file
 
-from ..embedding import is_missing_folder
+from ..embedding import is_missing_folder, load_merged
 from ..errors import InputError
 from .clips import add_clip_arguments, choose_device, exit_code, find_files, read_batches
 
@@ -42,6 +42,9 @@ def load_classifier(model: str, revision: str | None) -> tuple:
     if is_missing_folder(model):
         raise InputError(f"--model {model} cannot be loaded: there is no such folder")
     try:
+        merged = load_merged(model, revision)
+        if merged is not None:
+            return merged[0].eval(), merged[1]
         classifier, info = AutoModelForAudioClassification.from_pretrained(
             model, revision=revision, output_loading_info=True
         )
