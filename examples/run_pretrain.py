@@ -43,7 +43,7 @@ from hf_audio_ssm.arguments import parse_arguments as parse_dataclasses
 from hf_audio_ssm.data.decoding import read_audio
 from hf_audio_ssm.data.filter_banks import cache_filter_banks
 from hf_audio_ssm.data.pretraining import PretrainingExamples
-from hf_audio_ssm.data.sources import load_sources
+from hf_audio_ssm.data.sources import load_and_hold_out, load_sources
 from hf_audio_ssm.emissions import PretrainingEmissions, is_one_machine
 from hf_audio_ssm.errors import ClipError, InputError
 from hf_audio_ssm.hub_push import explaining_push
@@ -65,6 +65,7 @@ from hf_audio_ssm.pretraining.run_folder import RunFolder, comparable, read_chec
 from hf_audio_ssm.pretraining.schedule import Schedule
 
 
+DIVERGED = "a lower --learning_rate, or --max_grad_norm 1, or a wider --mixed_precision may help. The last checkpoint is untouched"
 ARGUMENTS = (PretrainingDataArguments, PretrainingModelArguments, PretrainingArguments)
 
 
@@ -109,13 +110,9 @@ def load_data(
     arguments: PretrainingDataArguments, seed: int
 ) -> tuple[datasets.Dataset | datasets.IterableDataset, datasets.Dataset]:
     """The clips to train and to evaluate on."""
-    train = load_sources(arguments.train_data, arguments.train_weights, arguments.streaming, seed)
     if not arguments.eval_data:
-        count = min(arguments.num_eval_clips, len(train) // 10)
-        if not count:
-            raise InputError(f"--train_data has {len(train)} clips, too few to hold any out; give --eval_data as well")
-        split = train.train_test_split(test_size=count, seed=seed)
-        return split["train"], split["test"]
+        return load_and_hold_out(arguments.train_data, arguments.train_weights, arguments.num_eval_clips, seed)
+    train = load_sources(arguments.train_data, arguments.train_weights, arguments.streaming, seed)
     evaluation = load_sources(arguments.eval_data, streaming=arguments.streaming)
     if arguments.streaming:
         return train, datasets.Dataset.from_list(list(evaluation.take(arguments.num_eval_clips)))
@@ -124,7 +121,10 @@ def load_data(
 
 
 def compute_mean_std(feature_extractor: FeatureExtractionMixin, dataset, limit: int = 2000) -> tuple[float, float]:
-    """Mean and standard deviation of the filter banks of (the first 2000) clips."""
+    """Mean and standard deviation of the filter banks of clips: any 2000, of a stream its first."""
+    if isinstance(dataset, datasets.Dataset) and len(dataset) > limit:
+        # Of all sources.
+        dataset = dataset.shuffle(seed=0)
 
     def clips() -> Iterator[np.ndarray]:
         for row in dataset.take(limit):
@@ -210,10 +210,18 @@ def main(
         name: getattr(data, name)
         for name in ("train_data", "train_weights", "streaming", "random_crop", "speed", "mixup")
     }
-    run_data |= {"two_masks": model_arguments.two_masks, "seed": arguments.seed}
+    run_data |= {
+        "two_masks": model_arguments.two_masks,
+        "seed": arguments.seed,
+        "lr_scheduler_type": arguments.lr_scheduler_type,
+    }
     if data.streaming:
-        batch_size = arguments.per_device_train_batch_size
-        run_data |= {"num_processes": accelerator.num_processes, "per_device_train_batch_size": batch_size}
+        run_data |= {
+            "shuffle_buffer_size": data.shuffle_buffer_size,
+            "num_processes": accelerator.num_processes,
+            "per_device_train_batch_size": arguments.per_device_train_batch_size,
+            "gradient_accumulation_steps": arguments.gradient_accumulation_steps,
+        }
     checkpoint, state = None, {"step": 0, "best_accuracy": -1.0}
     if arguments.resume_from_checkpoint is not None:
         checkpoint, state = read_checkpoint(arguments, run_config, run_data)
@@ -288,6 +296,7 @@ def main(
         except (HfHubHTTPError, HFValidationError) as error:
             raise InputError(f"--push_to_hub {arguments.push_to_hub}: cannot be written to ({error})") from error
     Path(arguments.output_dir).mkdir(parents=True, exist_ok=True)
+    folder.set_aside(state["step"])
     if arguments.report_to != "none":
         hyperparameters = vars(data) | vars(model_arguments) | vars(arguments)
         simple = {
@@ -309,8 +318,15 @@ def main(
     logged = torch.zeros(len(LOSSES), device=accelerator.device)
     logged_at, began = step, time.perf_counter()
 
+    def refuse_divergence() -> None:
+        """Before weights are written, which would take the place of good ones."""
+        are_finite = torch.stack([parameter.detach().isfinite().all() for parameter in model.parameters()])
+        if accelerator.reduce((~are_finite).sum(), reduction="sum") > 0:
+            raise InputError(f"the weights after step {step} are not finite; {DIVERGED}")
+
     def save_checkpoint() -> None:
         nonlocal skipped
+        refuse_divergence()
         folder.report_skipped(skipped)
         skipped = []
         position = batches.position(step * accumulation)
@@ -349,15 +365,13 @@ def main(
                 f"{row['train/tokens_per_second']:.0f} tokens/s"
             )
             if not math.isfinite(row["train/loss"]):
-                raise InputError(
-                    f"the loss at step {step} is {row['train/loss']}; a lower --learning_rate, or --max_grad_norm 1, or a "
-                    "wider --mixed_precision may help. The last checkpoint is untouched"
-                )
+                raise InputError(f"the loss at step {step} is {row['train/loss']}; {DIVERGED}")
             logged.zero_()
             logged_at, began = step, time.perf_counter()
 
         if step % arguments.eval_steps == 0 or step == max_steps:
             evaluation_began = time.perf_counter()
+            refuse_divergence()
             picture = folder.path / "pictures" / f"step-{step}.png"
             metrics, unusable = evaluation.run(accelerator, model, picture)
             folder.report_skipped(unusable)
@@ -368,9 +382,8 @@ def main(
             log_picture(accelerator, picture, step)
             if is_main:
                 bar.write(f"step {step}: " + ", ".join(f"{name} {value:.4f}" for name, value in metrics.items()))
-            times = (
-                "" if data.streaming else f", {step * clips_per_step / len(train):.4g} times over {len(train)} clips"
-            )
+            num_clips = batches.count_clips(step * accumulation)
+            times = "" if data.streaming else f", {num_clips / len(train):.4g} times over {len(train)} clips"
             facts = {
                 "Training": f"{step} steps of {clips_per_step} clips{times}",
                 "Masked patches": f"{num_masked_patches} of {num_patches}" + ", two masks" * model_arguments.two_masks,

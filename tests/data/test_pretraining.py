@@ -52,7 +52,7 @@ def assert_same_batches(batches, expected):
 
 
 def load(dataset, examples, start=0, stop=8, batch_size=2, num_workers=0, rank=0, world_size=1, seed=0):
-    sampler = PositionBatches(batch_size, start, stop, rank, world_size)
+    sampler = PositionBatches(batch_size, start * batch_size * world_size, stop - start, rank, world_size)
     clips = PretrainingClips(dataset, examples, seed)
     return list(DataLoader(clips, batch_sampler=sampler, collate_fn=collate_pretraining, num_workers=num_workers))
 

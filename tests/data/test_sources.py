@@ -10,7 +10,7 @@ import pytest
 from datasets.distributed import split_dataset_by_node
 
 from hf_audio_ssm.data.decoding import read_audio
-from hf_audio_ssm.data.sources import load_source, load_sources, make_dataset
+from hf_audio_ssm.data.sources import load_and_hold_out, load_source, load_sources, make_dataset
 from hf_audio_ssm.errors import InputError
 
 
@@ -57,6 +57,27 @@ def test_sources_are_mixed_by_weight(tones, streaming):
     assert [row["audio"]["path"] for row in again] == paths
     both = load_sources([str(tones / "high"), str(tones / "low")], streaming=streaming)
     assert [row["audio"]["path"] for row in both] == [str(path) for path in sorted(tones.rglob("*.*"))]
+
+
+@pytest.mark.parametrize("weights", [None, [1.0, 5.0]])
+def test_clips_held_out_are_not_trained_on(tmp_path, weights):
+    names = [
+        tmp_path / kind / f"{index}.wav" for kind in ("few", "many") for index in range(20 + 40 * (kind == "many"))
+    ]
+    for name in names:
+        name.parent.mkdir(exist_ok=True)
+        name.touch()
+    train, held_out = load_and_hold_out([str(tmp_path / "few"), str(tmp_path / "many")], weights, num_clips=1000)
+    trained, evaluated = ([row["audio"]["path"] for row in dataset] for dataset in (train, held_out))
+    assert len(evaluated) == len(set(evaluated)) == 8
+    assert set(trained) == {str(name) for name in names} - set(evaluated)
+    assert weights is not None or len(trained) == 72
+
+
+def test_too_few_clips_to_hold_any_out_are_refused(tmp_path):
+    (tmp_path / "only.wav").touch()
+    with pytest.raises(InputError, match="1 clips are too few to hold any out"):
+        load_and_hold_out([str(tmp_path)])
 
 
 def test_a_streamed_source_is_shared_out_among_processes(tones):

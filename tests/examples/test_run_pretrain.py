@@ -16,6 +16,7 @@ import time
 from pathlib import Path
 from types import SimpleNamespace
 
+import datasets
 import pytest
 import run_pretrain
 import torch
@@ -32,7 +33,12 @@ from transformers import AutoFeatureExtractor, AutoModel, AutoModelForPreTrainin
 from hf_audio_ssm.data.decoding import read_audio
 from hf_audio_ssm.errors import InputError
 from hf_audio_ssm.models.patch_encoder.packing import draw_patchout
-from hf_audio_ssm.pretraining.arguments import PretrainingArguments, PretrainingModelArguments
+from hf_audio_ssm.pretraining.arguments import (
+    PretrainingArguments,
+    PretrainingDataArguments,
+    PretrainingModelArguments,
+)
+from hf_audio_ssm.pretraining.batches import TrainingBatches
 from hf_audio_ssm.pretraining.run_folder import comparable, read_checkpoint, steps_in
 from hf_audio_ssm.pretraining.schedule import Schedule
 
@@ -302,6 +308,44 @@ def test_a_run_continues_exactly(clips, tmp_path, run, monkeypatch, way):
     assert_equal_weights(weights(tmp_path / "whole", 7), weights(tmp_path / "parts", 7))
 
 
+def test_an_earlier_run_in_the_folder_is_set_aside(clips, tmp_path, run, capsys):
+    arguments = {"eval_steps": 2, "save_total_limit": 1}
+    run(clips, tmp_path, max_steps=6, **arguments)
+    first = weights(tmp_path, 6)
+    run(clips, tmp_path, max_steps=4, seed=1, **arguments)
+    assert "of an earlier run" in capsys.readouterr().out
+    assert [path.name for path in steps_in(tmp_path / "checkpoints")] == ["step-4"]
+    assert_equal_weights(load_file(tmp_path / "evaluations" / "earlier-step-6" / "model.safetensors"), first)
+    assert (tmp_path / "earlier-best" / "model.safetensors").is_file()
+    logged = run(clips, tmp_path, max_steps=5, seed=1, resume_from_checkpoint="latest", **arguments)
+    assert {step for step, _ in logged} == {5}
+
+
+@pytest.mark.parametrize("num_processes", [1, 3])
+def test_other_processes_go_on_at_the_same_place(num_processes):
+    def make_batches(batch_size, world_size):
+        accelerator = SimpleNamespace(process_index=0, num_processes=world_size)
+        data = PretrainingDataArguments(train_data=["clips"])
+        return TrainingBatches(datasets.Dataset.from_dict({}), None, data, batch_size, 0, accelerator)
+
+    before, after = make_batches(4, 2), make_batches(6, num_processes)
+    before.load_position({"place": 16, "places": {}, "num_workers": 0})
+    position = before.position(5)
+    assert position["place"] == 16 + 5 * 8
+    after.load_position(json.loads(json.dumps(position)))
+    # No clips to read: none are.
+    assert list(after.iterate(7, 7)) == []
+    assert after.count_clips(7) == 56
+    assert after.count_clips(9) == 56 + 2 * 6 * num_processes
+
+
+def test_weights_that_are_not_finite_are_not_saved(clips, tmp_path, run):
+    with pytest.raises(InputError, match="the weights after step . are not finite; a lower --learning_rate"):
+        run(clips, tmp_path, learning_rate=1e30, warmup_steps=0, logging_steps=50, eval_steps=50, save_steps=1)
+    for folder in steps_in(tmp_path / "checkpoints"):
+        assert all(value.isfinite().all() for value in load_file(folder / "model.safetensors").values())
+
+
 def test_the_learning_rate_is_halved_on_a_plateau_and_kept_in_its_state():
     arguments = PretrainingArguments(learning_rate=1.0, warmup_steps=3, lr_patience=2)
 
@@ -480,7 +524,8 @@ def test_frames_as_patches(clips, tmp_path, run, model_type, config):
 def test_other_encoders_and_ways_to_compute(clips, tmp_path, run, changes):
     logged = run(clips, tmp_path, **changes)
     assert logged[6, "train/loss"] < logged[1, "train/loss"]
-    model = AutoModelForPreTraining.from_pretrained(tmp_path / "best")
+    model, info = AutoModelForPreTraining.from_pretrained(tmp_path / "best", output_loading_info=True)
+    assert not any(info.values())
     assert model.config.model_type == changes.get("model_type", "ssamba")
     assert model.dtype == torch.float32
 
@@ -495,6 +540,7 @@ def test_other_encoders_and_ways_to_compute(clips, tmp_path, run, changes):
         ({"speed": 0.6}, "--speed must be a share from 0 to 0.5, got 0.6"),
         ({"speed": 0.1, "cache_dir": "cache"}, "--cache_dir keeps filter banks of whole data sets"),
         ({"lr_scheduler_type": "steep"}, "--lr_scheduler_type must be one of plateau, linear, .*got 'steep'"),
+        ({"lr_scheduler_type": "greedy"}, "--lr_scheduler_type must be one of .*got 'greedy'"),
         ({"config_overrides": "{"}, "--config_overrides must be JSON, got '{'"),
         ({"config_overrides": '{"hidden": 3}'}, "SsambaConfig has no field 'hidden'"),
         ({"config_overrides": '{"num_hidden_layers": 3}'}, "num_hidden_layers"),

@@ -167,24 +167,25 @@ class PositionBatches(Sampler):
 
     Args:
         batch_size (`int`): Clips in a batch of one process.
-        start (`int`): The first batch.
-        stop (`int`): The batch to stop before.
+        start (`int`): The first place of the first batch.
+        num_batches (`int`): How many batches.
         rank (`int`, *optional*, defaults to 0): This process.
         world_size (`int`, *optional*, defaults to 1): Processes.
     """
 
-    def __init__(self, batch_size: int, start: int, stop: int, rank: int = 0, world_size: int = 1):
+    def __init__(self, batch_size: int, start: int, num_batches: int, rank: int = 0, world_size: int = 1):
         self.batch_size = batch_size
-        self.batches = range(start, stop)
+        self.start = start
+        self.num_batches = num_batches
         self.rank = rank
         self.world_size = world_size
 
     def __len__(self) -> int:
-        return len(self.batches)
+        return self.num_batches
 
     def __iter__(self) -> Iterator[list[int]]:
-        for batch in self.batches:
-            first = (batch * self.world_size + self.rank) * self.batch_size
+        for batch in range(self.num_batches):
+            first = self.start + (batch * self.world_size + self.rank) * self.batch_size
             yield list(range(first, first + self.batch_size))
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import datasets
+import numpy as np
 
 from ..errors import InputError
 from ..hub_names import data_on_hub
@@ -119,6 +120,42 @@ def load_sources(
     Raises:
         [`InputError`]: If a source cannot be used, or the weights do not fit the sources.
     """
+    _check_weights(sources, weights)
+    return _mix([load_source(source, streaming) for source in sources], weights, seed)
+
+
+def load_and_hold_out(
+    sources: Sequence[str], weights: Sequence[float] | None = None, num_clips: int = 1000, seed: int = 0
+) -> tuple[datasets.Dataset, datasets.Dataset]:
+    """
+    As [`load_sources`], without some clips, and these.
+
+    Args:
+        sources, weights: As in [`load_sources`].
+        num_clips (`int`, *optional*, defaults to 1000): Clips to hold out, drawn from all sources; at most a tenth of all.
+        seed (`int`, *optional*, defaults to 0): Of all draws.
+
+    Raises:
+        [`InputError`]: As [`load_sources`], and if there are fewer than ten clips.
+    """
+    _check_weights(sources, weights)
+    loaded = [load_source(source) for source in sources]
+    clips = datasets.concatenate_datasets(loaded)
+    count = min(num_clips, len(clips) // 10)
+    if not count:
+        raise InputError(
+            f"{', '.join(sources)}: {len(clips)} clips are too few to hold any out; give others to evaluate on"
+        )
+    split = datasets.Dataset.from_dict({"index": range(len(clips))}).train_test_split(test_size=count, seed=seed)
+    kept, rest, start = np.array(split["train"]["index"]), [], 0
+    for source in loaded:
+        rest.append(clips.select(kept[(kept >= start) & (kept < start + len(source))]))
+        start += len(source)
+    # Only now, as mixing repeats clips, which may not be on both sides.
+    return _mix(rest, weights, seed), clips.select(split["test"]["index"])
+
+
+def _check_weights(sources: Sequence[str], weights: Sequence[float] | None) -> None:
     if not sources:
         raise InputError("`sources` must name at least one source of audio, got none")
     if weights is not None:
@@ -126,7 +163,9 @@ def load_sources(
             raise InputError(f"`weights` must be one for each of {len(sources)} sources, got {len(weights)}")
         if not all(0 < weight < math.inf for weight in weights):
             raise InputError(f"`weights` must be positive numbers, got {list(weights)}")
-    loaded = [load_source(source, streaming) for source in sources]
+
+
+def _mix(loaded: list[AnyDataset], weights: Sequence[float] | None, seed: int) -> AnyDataset:
     if len(loaded) == 1:
         return loaded[0]
     if weights is None:

@@ -8,13 +8,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from transformers import SchedulerType
 from transformers.integrations import is_codecarbon_available
 
 from ..errors import InputError
 
 
 PLATEAU = "plateau"
+# Those of transformers that need nothing but the numbers of steps come after it.
+SCHEDULES = (
+    PLATEAU,
+    *("linear", "cosine", "cosine_with_restarts", "polynomial", "constant", "constant_with_warmup", "inverse_sqrt"),
+)
 
 
 def check_at_least(arguments: Any, minimum: float, *names: str) -> None:
@@ -138,7 +142,7 @@ class PretrainingArguments:
         default=PLATEAU,
         metadata={
             "help": "`plateau` (the paper's): halved when the validation accuracy has stopped rising; or one of "
-            "transformers', such as cosine."
+            f"transformers': {', '.join(SCHEDULES[1:])}."
         },
     )
     lr_patience: int = field(default=2, metadata={"help": "Evaluations without a rise that `plateau` lets pass."})
@@ -189,10 +193,9 @@ class PretrainingArguments:
                 raise InputError(f"--{name} must be at least 0 and below 1, got {getattr(self, name)}")
         if self.track_emissions and not is_codecarbon_available():
             raise InputError("--track_emissions needs codecarbon: pip install codecarbon")
-        schedules = [PLATEAU, *(kind.value for kind in SchedulerType if kind != SchedulerType.REDUCE_ON_PLATEAU)]
-        if self.lr_scheduler_type not in schedules:
+        if self.lr_scheduler_type not in SCHEDULES:
             raise InputError(
-                f"--lr_scheduler_type must be one of {', '.join(schedules)}, got {self.lr_scheduler_type!r}"
+                f"--lr_scheduler_type must be one of {', '.join(SCHEDULES)}, got {self.lr_scheduler_type!r}"
             )
         if Path(self.output_dir).exists() and not Path(self.output_dir).is_dir():
             raise InputError(f"--output_dir must be a folder or a new name, got the file {self.output_dir!r}")

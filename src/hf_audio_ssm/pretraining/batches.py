@@ -63,6 +63,8 @@ class TrainingBatches:
         self.batch_size = batch_size
         self.seed = seed
         self.ranks = {"rank": accelerator.process_index, "world_size": accelerator.num_processes}
+        # The batch that a run of the script begins with, and the place in the run of its first clip.
+        self.start, self.start_place = 0, 0
         self.streaming = isinstance(dataset, datasets.IterableDataset)
         self.num_workers = arguments.num_workers
         if self.streaming:
@@ -73,9 +75,10 @@ class TrainingBatches:
 
     def iterate(self, start: int, stop: int) -> Iterator[dict[str, Any]]:
         """Yields batches `start` ... `stop` - 1."""
+        self.start = start
         if not self.streaming:
             clips = PretrainingClips(self.dataset, self.examples, self.seed)
-            batches = PositionBatches(self.batch_size, start, stop, **self.ranks)
+            batches = PositionBatches(self.batch_size, self.start_place, stop - start, **self.ranks)
             yield from make_loader(clips, self.num_workers, batch_sampler=batches)
             return
         stream = PretrainingStream(
@@ -98,10 +101,18 @@ class TrainingBatches:
             if number + 1 >= stop:
                 return
 
+    def count_clips(self, done: int) -> int:
+        """Clips in the first `done` batches of all processes, of which there may have been more or fewer before."""
+        return self.start_place + (done - self.start) * self.batch_size * self.ranks["world_size"]
+
     def position(self, done: int) -> dict[str, Any]:
         """What [`load_position`] needs after `done` batches."""
         at_turn = done % max(1, self.num_workers) == 0
-        return {"places": self.places if at_turn else self.places_before_turn, "num_workers": self.num_workers}
+        return {
+            "place": self.count_clips(done),
+            "places": self.places if at_turn else self.places_before_turn,
+            "num_workers": self.num_workers,
+        }
 
     def load_position(self, position: dict[str, Any]) -> None:
         """Goes on from what [`position`] returned."""
@@ -110,4 +121,5 @@ class TrainingBatches:
                 f"a stream continues with as many workers as before: --num_workers must be {position['num_workers']}, "
                 f"got {self.num_workers}"
             )
+        self.start_place = position["place"]
         self.places = {int(worker): tuple(place) for worker, place in position["places"].items()}

@@ -53,6 +53,24 @@ class RunFolder:
         self.repo_id = arguments.push_to_hub
         self.skipped: dict[str, str] = {}
 
+    def set_aside(self, step: int) -> None:
+        """Renames what an earlier run left of steps after `step`, which would be taken for this run's, to `earlier-...`."""
+        if self.accelerator.is_main_process:
+            earlier = [
+                folder
+                for kind in ("checkpoints", "evaluations")
+                for folder in steps_in(self.path / kind)
+                if int(folder.name.removeprefix("step-")) > step
+            ]
+            if step == 0 and (self.path / "best").exists():
+                earlier.append(self.path / "best")
+            for folder in earlier:
+                replace_folder(folder, folder.with_name(f"earlier-{folder.name}"))
+            if earlier:
+                names = ", ".join(str(folder.relative_to(self.path)) for folder in earlier)
+                print(f"{self.path} has {names} of an earlier run: renamed to earlier-...")
+        self.accelerator.wait_for_everyone()
+
     def partial(self, folder: Path) -> Path:
         """An empty folder, made by the main process, in which to write what becomes `folder`."""
         partial = folder.with_name(f".{folder.name}.partial")
@@ -74,14 +92,13 @@ class RunFolder:
     def save_checkpoint(self, state: dict[str, Any]) -> Path:
         """Everything that it takes to continue after `state["step"]`."""
         folder = self.path / "checkpoints" / f"step-{state['step']}"
-        if not folder.exists():
-            partial = self.partial(folder)
-            self.accelerator.save_state(partial)
-            positions = gather_object([state["position"]])
-            if self.accelerator.is_main_process:
-                content = {**state, "position": positions, "skipped": self.skipped}
-                (partial / "run.json").write_text(json.dumps(content, indent=2), encoding="utf-8")
-            self.finish(partial, folder)
+        partial = self.partial(folder)
+        self.accelerator.save_state(partial)
+        positions = gather_object([state["position"]])
+        if self.accelerator.is_main_process:
+            content = {**state, "position": positions, "skipped": self.skipped}
+            (partial / "run.json").write_text(json.dumps(content, indent=2), encoding="utf-8")
+        self.finish(partial, folder)
         return folder
 
     def save_model(
@@ -94,7 +111,10 @@ class RunFolder:
     ) -> None:
         """The model as `from_pretrained` loads it, with its feature extractor and card, by the name of what that loads."""
         folder = self.path / "evaluations" / f"step-{step}"
-        weights = self.accelerator.get_state_dict(model)
+        # Those of a compiled model are named after its wrapper.
+        weights = {
+            name.removeprefix("_orig_mod."): value for name, value in self.accelerator.get_state_dict(model).items()
+        }
         partial = self.partial(folder)
         if self.accelerator.is_main_process:
             self.accelerator.unwrap_model(model).save_pretrained(partial, state_dict=weights)
