@@ -139,6 +139,15 @@ class TestClassify:
         (tmp_path / "clips" / "whole.wav").unlink()
         assert run(capsys, "classify", "-m", classifier, tmp_path / "clips")[0] == 1
 
+    def test_files_shorter_than_a_patch(self, capsys, classifier, tmp_path):
+        SsambaForAudioClassification.from_pretrained(classifier).save_pretrained(tmp_path / "masking")
+        SsambaFeatureExtractor(max_length=64, return_attention_mask=True).save_pretrained(tmp_path / "masking")
+        write_tone(tmp_path / "short.wav", 500, seconds=0.03)
+        write_tone(tmp_path / "long.wav", 500)
+        code, out, _ = run(capsys, "classify", "-m", tmp_path / "masking", tmp_path)
+        assert code == 0
+        assert len(out.splitlines()) == 2
+
     def test_long_files_are_cut_and_told(self, capsys, classifier, tmp_path):
         write_tone(tmp_path / "long.wav", 500, seconds=2)
         write_tone(tmp_path / "fits.wav", 500, seconds=0.655)

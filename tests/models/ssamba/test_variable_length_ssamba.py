@@ -265,6 +265,21 @@ def test_without_padding_nothing_changes():
     assert shapes == [(3, 25, 32)] * 4
 
 
+@pytest.mark.parametrize("model_class", [SsambaForAudioClassification, SsambaForAudioFrameClassification])
+def test_clips_shorter_than_a_patch(model_class):
+    """Padding fills them up to one, as silence does where they come alone."""
+    model = make_model(model_class, frames_per_label=4)
+    _, input_values, attention_mask = make_batch((9, 3, 4, 1), padding=0.7)
+    together = model(input_values, attention_mask=attention_mask).logits
+    for index, frames in enumerate((9, 4, 4, 4)):
+        alone = model(input_values[index : index + 1, :frames]).logits
+        assert_near(together[index : index + 1, : alone.shape[1]], alone)
+    pretrained = make_model(SsambaForPreTraining).train()
+    assert pretrained(input_values, attention_mask=attention_mask).loss.isfinite()
+    with pytest.raises(ValueError, match=r"`input_values` must have at least 4, the length of one patch; .* 3 of 3"):
+        model(input_values[:, :3], attention_mask=attention_mask[:, :3])
+
+
 @pytest.mark.parametrize("use_reentrant", [True, False])
 def test_gradient_checkpointing(use_reentrant):
     gradients = []
@@ -350,8 +365,7 @@ def test_feature_extractor_to_logits():
         ([[1, 1, 1, 1, 0, 0], [0, 1, 1, 1, 1, 1]], r"attention_mask\[1\] has other values, or padding before frames"),
         ([[1, 1, 1, 1, 0, 1], [1, 1, 1, 1, 1, 1]], r"attention_mask\[0\] has other values"),
         ([[1, 1, 1, 1, 1, 1], [2, 2, 2, 2, 2, 0]], r"attention_mask\[1\] has other values"),
-        ([[1, 1, 1, 1, 1, 1], [1, 1, 1, 0, 0, 0]], r"at least 4 frames, the length of one patch; .*\[1\] leaves 3"),
-        ([[0, 0, 0, 0, 0, 0], [1, 1, 1, 1, 1, 1]], r"at least 4 frames, the length of one patch; .*\[0\] leaves 0"),
+        ([[0, 0, 0, 0, 0, 0], [1, 1, 1, 1, 1, 1]], r"each clip at least one frame, .*\[0\] leaves 0 of 6"),
         ([[1, 1, 1, 1, 1]] * 2, r"\(batch_size, frames\) = \(2, 6\), got \(2, 5\)"),
         ([1, 1, 1, 1, 1, 1], r"\(batch_size, frames\) = \(2, 6\), got \(6,\)"),
     ],

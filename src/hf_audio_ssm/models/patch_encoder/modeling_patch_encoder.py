@@ -92,7 +92,7 @@ class PatchEncoderModel:
                 Normalised log-mel spectrogram from the feature extractor, of any length from one patch up.
             attention_mask (`torch.Tensor` of shape `(batch_size, frames)`, *optional*):
                 Ones, then zeros at the padded frames of shorter clips, as the feature extractor returns it. Each clip is
-                then encoded as if it came alone, without its padding. By default, as in the original, the encoder reads
+                then encoded as if it came alone, without its padding (but for what fills up one patch). By default, as in the original, the encoder reads
                 every frame that it is given.
             bool_masked_pos (`torch.BoolTensor` of shape `(batch_size, patches)`, *optional*):
                 Patches to replace by the mask embedding, frequency-major.
@@ -106,7 +106,8 @@ class PatchEncoderModel:
             patches out.
 
         Raises:
-            `ValueError`: for an `attention_mask` that is not ones and then zeros, or leaves a clip less than one patch.
+            `ValueError`: for an `attention_mask` that is not ones and then zeros, or leaves a clip nothing, and for
+            `input_values` that are shorter than one patch.
         """
         if input_values is None:
             raise ValueError(

@@ -4,8 +4,8 @@
 Clips of different lengths without padding, for any encoder of patches.
 
 A batch with an attention mask is padded at the end of its clips. The encoder reads each clip's own patches only, with
-positions for its own length, as if the clip came alone: clips of the same number of patch columns form a group, and the
-groups lie one after the other in one packed sequence. What treats tokens one by one runs on the packed sequence; what
+positions for its own length, as if the clip came alone (one that is shorter than a patch: with the padding that makes it
+one): clips of the same number of patch columns form a group, and the groups lie one after the other in one packed sequence. What treats tokens one by one runs on the packed sequence; what
 mixes tokens runs group by group, see [`map_clips`].
 
 Outputs are put back into the batch's grid: row r, column c of a clip is token `prefix + r * columns + c`, where `columns`
@@ -137,8 +137,8 @@ def group_clips(
         `dict[int, list[int]]`: the clips' indices, by columns; without a mask, all clips have the batch's.
 
     Raises:
-        `ValueError`: for a mask of another shape or with anything but ones and then zeros, and for a clip that is shorter
-        than a patch.
+        `ValueError`: for a mask of another shape, with anything but ones and then zeros, or with no ones for a clip, and for
+        spectrograms that are shorter than a patch.
     """
     if attention_mask is None:
         return {config.patch_grid(input_values.shape[1])[1]: list(range(input_values.shape[0]))}
@@ -157,14 +157,15 @@ def group_clips(
                 f"`attention_mask` must hold ones for a clip's frames and zeros for the padding after them; "
                 f"attention_mask[{clip}] has other values, or padding before frames."
             )
-        if frames[clip] < config.patch_shape[1]:
+        if not frames[clip] or input_values.shape[1] < config.patch_shape[1]:
             raise ValueError(
-                f"`attention_mask` must leave each clip at least {config.patch_shape[1]} frames, the length of one patch; "
-                f"attention_mask[{clip}] leaves {frames[clip]}."
+                f"`attention_mask` must leave each clip at least one frame, and `input_values` must have at least "
+                f"{config.patch_shape[1]}, the length of one patch; attention_mask[{clip}] leaves {frames[clip]} of "
+                f"{input_values.shape[1]}."
             )
     groups = {}
     for clip in sorted(range(len(frames)), key=frames.__getitem__):
-        groups.setdefault(config.patch_grid(frames[clip])[1], []).append(clip)
+        groups.setdefault(config.patch_grid(max(frames[clip], config.patch_shape[1]))[1], []).append(clip)
     return groups
 
 
