@@ -69,13 +69,13 @@ def main(
     than the checkpoint itself, and `save_more` saves other forms of it, see [`TrainingReport.write`].
     """
     runs = data.load()
+    arguments = [fold_arguments(training, clips.fold) for clips in runs]
     feature_extractor = classifier.load_feature_extractor(runs[0])
     data.check(runs, feature_extractor.sampling_rate)
     results = []
-    for clips in runs:
-        arguments = fold_arguments(training, clips.fold)
-        model_of = load_model or classifier.load_model
-        results.append(fine_tune(clips, data, classifier, augmentation, arguments, model_of, save_more))
+    model_of = load_model or classifier.load_model
+    for clips, own in zip(runs, arguments, strict=True):
+        results.append(fine_tune(clips, data, classifier, augmentation, own, model_of, save_more))
     for name in results[0]:
         values = [result[name] for result in results]
         spread = f" ± {np.std(values):.4f} over {len(values)} folds" if len(values) > 1 else ""

@@ -247,6 +247,12 @@ def test_folds_have_folders_of_their_own(tmp_path):
     assert fold_arguments(arguments, None) is arguments
     assert fold_arguments(arguments, 2).output_dir == str(tmp_path / "fold-2")
     assert arguments.output_dir == str(tmp_path)
+    arguments.resume_from_checkpoint = True
+    assert fold_arguments(arguments, 2).resume_from_checkpoint is True
+    arguments.resume_from_checkpoint = str(tmp_path / "fold-2" / "checkpoint-4")
+    assert fold_arguments(arguments, 2).resume_from_checkpoint == arguments.resume_from_checkpoint
+    with pytest.raises(InputError, match="--resume_from_checkpoint must be true .*, which is not of fold 1"):
+        fold_arguments(arguments, 1)
 
 
 @pytest.fixture(scope="module")

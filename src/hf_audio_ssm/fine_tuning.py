@@ -116,11 +116,23 @@ class FineTuningArguments(TrainingArguments):
 
 
 def fold_arguments(arguments: FineTuningArguments, fold: int | None) -> FineTuningArguments:
-    """The arguments of one fold's run, which writes into a folder of its own; the same, where there are no folds."""
+    """
+    The arguments of one fold's run, which writes into a folder of its own; the same, where there are no folds.
+
+    Raises:
+        [`InputError`]: If it were to resume from a checkpoint outside that folder.
+    """
     if fold is None:
         return arguments
     arguments = copy.copy(arguments)
     arguments.output_dir = os.path.join(arguments.output_dir, f"fold-{fold}")
+    checkpoint = arguments.resume_from_checkpoint
+    # The weights of another fold's run were trained on the clips that this one is tested on.
+    if isinstance(checkpoint, str) and Path(arguments.output_dir).resolve() not in Path(checkpoint).resolve().parents:
+        raise InputError(
+            f"--resume_from_checkpoint must be true where there are folds, each of which has checkpoints of its own, got "
+            f"{checkpoint!r}, which is not of fold {fold}"
+        )
     return arguments
 
 

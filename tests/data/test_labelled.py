@@ -140,11 +140,26 @@ NAMES = datasets.ClassLabel(names=["a", "b", "c"])
         ({"train": make_table([0, 1, 2] * 9, NAMES), "test": make_table([0], datasets.ClassLabel(names=["b", "a"]))},
          r"split test names its classes \['b', 'a'\]"),
         ({"train": make_table(["a", "b", "b", "b"])}, "label 'a' has 1 clips"),
+        ({"train": make_table([[0, 1], [1, 0, 1], [0, 1, 1]])}, r"1.wav .*has the label 1 twice in \[1, 0, 1\]"),
+        ({"train": make_table([[True, False], [True, True]])}, "has the label True twice"),
+        ({"train": make_table([[0.0, 1.0], [1.0, 0.0]])}, "must hold the indices or the names .* type float64"),
+        ({"train": make_table([["a"], ["b"], ["c"]])}, "too few clips of each label to draw validation"),
     ],
 )  # fmt: skip
 def test_wrong_labels(tables, message):
     with pytest.raises(InputError, match=message):
         label_clips(tables, "data")
+
+
+def test_clips_of_several_labels_are_drawn_so_that_train_has_every_class():
+    # Names may come twice. Of half of the classes there is one clip.
+    labels = [["any", f"rare {index}", "any"] if index % 2 else ["any"] for index in range(20)]
+    for seed in range(10):
+        clips = label_clips({"train": make_table(labels)}, "data", seed)
+        assert len(clips.names) == 11
+        assert {label for labels in clips.splits["train"]["label"] for label in labels} == set(range(11))
+        drawn = [row["audio"]["path"] for split in ("train", "validation", "test") for row in clips.splits[split]]
+        assert len(set(drawn)) == len(drawn) == 20
 
 
 def test_class_index_out_of_range():

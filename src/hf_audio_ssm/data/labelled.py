@@ -188,8 +188,9 @@ def label_clips(tables: dict[str, datasets.Dataset], source: str, seed: int = 0)
         seed (`int`, *optional*, defaults to 0): Of the draw.
 
     Raises:
-        [`InputError`]: If there is no train split, a split is empty, a label is missing, unknown or out of range, a class has
-            no training clip, there is only one class, or too few clips to draw a split from.
+        [`InputError`]: If there is no train split, a split is empty, a label is missing, unknown or out of range, lists of
+            labels hold a number for every class, a class has no training clip, there is only one class, or too few clips
+            to draw a split from.
     """
     if "train" not in tables:
         raise InputError(f"{source}: has the splits {', '.join(tables)}, but no train")
@@ -200,6 +201,12 @@ def label_clips(tables: dict[str, datasets.Dataset], source: str, seed: int = 0)
     feature = tables["train"].features["label"]
     is_multi_label = not isinstance(feature, (datasets.ClassLabel, datasets.Value))
     inner = feature.feature if is_multi_label else feature
+
+    if is_multi_label and isinstance(inner, datasets.Value) and inner.dtype.startswith("float"):
+        raise InputError(
+            f"{source}: lists of labels must hold the indices or the names of a clip's classes, got numbers of type "
+            f"{inner.dtype}; a number for every class is no such list"
+        )
 
     def labels_of(table: datasets.Dataset) -> list[list]:
         return [label if isinstance(label, list) else [label] for label in table["label"]]
@@ -224,12 +231,18 @@ def label_clips(tables: dict[str, datasets.Dataset], source: str, seed: int = 0)
         classes = []
         for row, labels in enumerate(labels_of(table)):
             for label in labels:
-                if label not in index:
-                    expected = (
-                        f"0 ... {len(names) - 1}" if isinstance(inner, datasets.ClassLabel) else ", ".join(names)
+                # Names may well come twice, as those of events do.
+                if label in index and (isinstance(label, str) or labels.count(label) == 1):
+                    continue
+                where = f"{clip_name(table[row]['audio'])} (split {split}, row {row})"
+                if label in index:
+                    raise ClipError(
+                        where,
+                        f"has the label {label!r} twice in {labels}, which looks like a zero or a one for every class; "
+                        "expected the indices or the names of the clip's classes",
                     )
-                    where = f"{clip_name(table[row]['audio'])} (split {split}, row {row})"
-                    raise ClipError(where, f"has the label {label!r}, expected one of {expected}")
+                expected = f"0 ... {len(names) - 1}" if isinstance(inner, datasets.ClassLabel) else ", ".join(names)
+                raise ClipError(where, f"has the label {label!r}, expected one of {expected}")
             classes.append([index[label] for label in labels])
         encoded[split] = classes
     counts = np.bincount([label for labels in encoded["train"] for label in labels], minlength=len(names))
@@ -247,7 +260,19 @@ def label_clips(tables: dict[str, datasets.Dataset], source: str, seed: int = 0)
     if missing:
         # Several labels a clip: drawn from all clips alike.
         strata = ["any"] * len(encoded["train"]) if is_multi_label else [names[label] for (label,) in encoded["train"]]
-        train = splits["train"]
-        for split, indices in draw_splits(strata, missing, seed, source).items():
+        train, drawn = splits["train"], draw_splits(strata, missing, seed, source)
+        counts = np.bincount(
+            [label for index in drawn["train"] for label in encoded["train"][index]], minlength=len(names)
+        )
+        for split in missing:
+            # Clips of classes that train would have none of go back to it.
+            for index in list(drawn[split]):
+                if not counts[encoded["train"][index]].all():
+                    drawn[split].remove(index)
+                    drawn["train"].append(index)
+                    np.add.at(counts, encoded["train"][index], 1)
+            if not drawn[split]:
+                raise InputError(f"{source}: has too few clips of each label to draw {split} from them")
+        for split, indices in drawn.items():
             splits[split] = train.select(indices)
     return LabelledClips(splits, names, is_multi_label, drawn=tuple(missing))
