@@ -24,6 +24,7 @@ def write_broken_clips(folder: Path) -> dict[str, str]:
     sf.write(folder / "no_samples.wav", np.zeros(0), 16_000)
     sf.write(folder / "short.wav", np.zeros(300), 16_000)
     sf.write(folder / "nan.wav", np.full(8_000, np.nan), 16_000, subtype="FLOAT")
+    sf.write(folder / "huge.wav", np.linspace(-1e25, 1e25, 8_000), 16_000, subtype="FLOAT")
     for name in ("cut_off.flac", "cut_off.mp3"):
         path = folder / name
         write_tone(path, 500, seconds=2)
@@ -33,7 +34,8 @@ def write_broken_clips(folder: Path) -> dict[str, str]:
         "empty.flac": "the file is empty",
         "no_samples.wav": "0 ms of audio",
         "short.wav": "19 ms of audio; at least 25 ms",
-        "nan.wav": "NaN or infinite",
+        "nan.wav": "NaN, infinite or beyond",
+        "huge.wav": "NaN, infinite or beyond",
         "cut_off.flac": "cannot be read as audio",
         "cut_off.mp3": "is cut off",
     }

@@ -22,6 +22,8 @@ AUDIO_SUFFIXES = (".aif", ".aiff", ".flac", ".mp3", ".oga", ".ogg", ".opus", ".w
 MIN_SECONDS = 0.025
 # Of full scale: the least that 16 bits can hold.
 SILENCE_DB = -90
+# Of full scale: float32's sums of squares overflow beyond.
+LARGEST_SAMPLE = 1e15
 # A header may estimate the length (MP3 of variable rate); a file that gives less than this share of it is cut off.
 MIN_SHARE_OF_HEADER = 0.9
 
@@ -58,15 +60,16 @@ def read_audio(
         `np.ndarray` of shape (samples,), float32.
 
     Raises:
-        [`ClipError`]: If the clip is missing, empty, no audio, cut off, shorter than one frame of 25 ms, or holds NaN
-            or infinite samples, or is silent where it must not be.
+        [`ClipError`]: If the clip is missing, empty, no audio, cut off, shorter than one frame of 25 ms, or holds
+            samples that are NaN, infinite or beyond any scale, or is silent where it must not be.
     """
     name = clip_name(clip)
     samples, rate = _read(clip, name, max_seconds, generator)
     if samples.ndim == 2:
         samples = samples.mean(axis=0)
-    if not np.isfinite(samples).all():
-        raise ClipError(name, "holds samples that are NaN or infinite")
+    # NaN compares as false.
+    if not (np.abs(samples) <= LARGEST_SAMPLE).all():
+        raise ClipError(name, f"holds samples that are NaN, infinite or beyond {LARGEST_SAMPLE:g}")
     if rate != sampling_rate and len(samples):
         length = math.ceil(len(samples) * sampling_rate / rate)
         samples = soxr.resample(samples, rate, sampling_rate)

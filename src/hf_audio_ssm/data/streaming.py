@@ -19,7 +19,7 @@ import soundfile as sf
 import soxr
 
 from ..errors import ClipError
-from .decoding import clip_name, sound_path
+from .decoding import LARGEST_SAMPLE, clip_name, sound_path
 
 
 BLOCK_SECONDS = 10.0
@@ -31,8 +31,6 @@ CLIPPED_FROM = 0.999
 MIN_CLIPPED_SAMPLES = 3
 # Damage no further apart is one note.
 MERGED_SECONDS = 1.0
-# Float32's sums of squares overflow beyond.
-LARGEST_SAMPLE = 1e15
 # What programs write to a WAV header where they do not know yet how much will follow.
 UNKNOWN_SIZES = (0x7FFFFFFF, 0xFFFFFFFF)
 # A block with more channels than samples is taken for one the wrong way round, unless it could be a short last one.
