@@ -204,6 +204,22 @@ def test_workers_and_epochs_do_not_repeat_each_other():
     assert runs[0] == runs[1]
 
 
+def test_processes_and_continued_trainings_do_not_repeat_each_other(monkeypatch):
+    first = []
+    for rank in (0, 1):
+        monkeypatch.setenv("RANK", str(rank))
+        draws = Draws()
+        for step in (0, 5):
+            draws.augmentation.first_step = step
+            torch.manual_seed(0)
+            first.append(float(draws[0]))
+            loader = torch.utils.data.DataLoader(draws, batch_size=4, num_workers=1)
+            first.append(float(next(iter(loader))[0]))
+    assert len(set(first)) == 8
+    monkeypatch.delenv("RANK")
+    assert float(Draws()[0]) == first[0]
+
+
 @pytest.mark.parametrize(
     ("make", "error", "message"),
     [

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from transformers import ASTConfig, AutoConfig, TrainerCallback, pipeline
 
 from hf_audio_ssm import SsambaConfig, SsambaForAudioClassification
-from hf_audio_ssm.augmentation import AugmentationArguments
+from hf_audio_ssm.augmentation import Augmentation, AugmentationArguments
 from hf_audio_ssm.classifiers import ClassifierArguments
 from hf_audio_ssm.data.decoding import read_audio
 from hf_audio_ssm.data.labelled import LabelledDataArguments
@@ -118,6 +118,22 @@ def test_weights_are_averaged_and_resuming_changes_nothing(clips, encoder, tmp_p
             trainer.model.named_parameters(), again.model.named_parameters(), strict=True
         ):
             torch.testing.assert_close(first, second, msg=name)
+
+
+def test_a_continued_training_draws_other_augmentations(clips, encoder, tmp_path):
+    options = {"num_train_epochs": 2, "save_strategy": "epoch", "per_device_train_batch_size": 8}
+    augmentation = Augmentation(
+        spectrogram_transforms=[lambda values, silence, rng: draws.append(rng.random()) or values]
+    )
+    draws = []
+    make(clips, encoder, tmp_path, augmentation, **options).train()
+    whole = list(draws)
+    again = make(
+        clips, encoder, tmp_path, Augmentation(spectrogram_transforms=augmentation.spectrogram_transforms), **options
+    )
+    again.train(resume_from_checkpoint=str(tmp_path / "checkpoint-2"))
+    assert len(draws) == 32 + 16
+    assert not set(draws[32:]) & set(whole)
 
 
 class StepRecorder(TrainerCallback):

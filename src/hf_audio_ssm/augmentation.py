@@ -7,6 +7,7 @@ Every transform draws from the `numpy.random.Generator` that it is called with, 
 original's: waveforms, mixing, filter bank, SpecAugment, noise, roll.
 """
 
+import os
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -222,8 +223,12 @@ class Augmentation:
         waveform_transforms (`Sequence`, *optional*): [`EachWaveform`], [`Mixup`], [`MultiLabelMix`] or the like.
         spectrogram_transforms (`Sequence`, *optional*): [`SpecAugment`], [`UniformNoise`], [`RollTime`] or the like.
         seed (`int`, *optional*, defaults to 0):
-            Of the generator. Worker processes of a `DataLoader` draw from generators of their own, seeded by it and by
-            torch's seed for that worker and epoch, so that no two of them repeat each other.
+            Of the generator. Processes that train together (by the environment's `RANK`) and worker processes of a
+            `DataLoader` draw from generators of their own, seeded by it, by the rank, and by torch's seed for that worker
+            and epoch, so that no two of them repeat each other.
+
+    Its `first_step`, 0 at first, is the step that training goes on from: where that changes, the draws begin anew, and are
+    others than those of a training from another step.
     """
 
     def __init__(
@@ -235,8 +240,9 @@ class Augmentation:
         self.waveform_transforms = list(waveform_transforms)
         self.spectrogram_transforms = list(spectrogram_transforms)
         self.seed = seed
+        self.first_step = 0
         self._rng = None
-        self._worker_seed = None
+        self._entropy = None
 
     def __bool__(self) -> bool:
         return bool(self.waveform_transforms or self.spectrogram_transforms)
@@ -250,10 +256,9 @@ class Augmentation:
     def rng(self) -> np.random.Generator:
         """The generator of this process."""
         worker = torch.utils.data.get_worker_info()
-        worker_seed = None if worker is None else worker.seed
-        if self._rng is None or worker_seed != self._worker_seed:
-            self._rng = np.random.default_rng(self.seed if worker is None else (self.seed, worker_seed))
-            self._worker_seed = worker_seed
+        entropy = (self.seed, int(os.environ.get("RANK", 0)), self.first_step, 0 if worker is None else worker.seed)
+        if entropy != self._entropy:
+            self._rng, self._entropy = np.random.default_rng(entropy), entropy
         return self._rng
 
     def waveforms(

@@ -242,6 +242,22 @@ class WeightAverage(TrainerCallback):
                     parameter.copy_(self.mean[name])
 
 
+class AugmentationStart(TrainerCallback):
+    """
+    Tells an augmentation where training begins, so that what is continued does not repeat the draws of the beginning.
+
+    Args:
+        augmentation (`Augmentation`): That of the training clips.
+    """
+
+    def __init__(self, augmentation: Augmentation):
+        self.augmentation = augmentation
+
+    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs) -> None:
+        """Called by the Trainer."""
+        self.augmentation.first_step = state.global_step
+
+
 class FineTuningTrainer(Trainer):
     """
     The Trainer of transformers, with the parameter groups and what [`FineTuningArguments`] adds.
@@ -406,6 +422,7 @@ def make_trainer(
             eval_dataset=clips.splits["validation"],
             processing_class=feature_extractor,
             compute_metrics=make_compute_metrics(clips.problem_type),
+            callbacks=[AugmentationStart(collator.augmentation)],
         )
     # With `push_to_hub`, the Trainer makes the repository.
     except (HTTPError, HFValidationError) as error:
