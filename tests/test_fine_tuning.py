@@ -11,6 +11,7 @@ import soundfile
 import torch
 from labelled_tones import save_encoder, write_tones
 from safetensors.torch import load_file
+from tones import write_tone
 from transformers import ASTConfig, AutoConfig, TrainerCallback, pipeline
 
 from hf_audio_ssm import SsambaConfig, SsambaForAudioClassification
@@ -20,6 +21,7 @@ from hf_audio_ssm.data.decoding import read_audio
 from hf_audio_ssm.data.labelled import LabelledDataArguments
 from hf_audio_ssm.errors import InputError
 from hf_audio_ssm.fine_tuning import FineTuningArguments, fold_arguments, make_trainer, parameter_groups
+from hf_audio_ssm.model_card import describe_training
 
 
 @pytest.fixture(scope="module")
@@ -136,6 +138,15 @@ def test_a_continued_training_draws_other_augmentations(clips, encoder, tmp_path
     assert not set(draws[32:]) & set(whole)
 
 
+def test_a_part_of_an_epoch_at_the_end_is_averaged(clips, encoder, tmp_path):
+    trainer = make(
+        clips, encoder, tmp_path, num_train_epochs=1.25, average_from_epoch=2, per_device_train_batch_size=4
+    )
+    trainer.train()
+    assert trainer.weight_average.count == 1
+    assert describe_training(trainer)["Weights"] == "the mean of those after epochs 2 to 2"
+
+
 class StepRecorder(TrainerCallback):
     """Notes at which step training begins."""
 
@@ -156,6 +167,32 @@ def test_the_best_checkpoint_is_kept(clips, encoder, tmp_path):
     chosen = make(clips, encoder, tmp_path, load_best_model_at_end=True, save_strategy="epoch", eval_strategy="epoch",
                   metric_for_best_model="loss")  # fmt: skip
     assert chosen.args.metric_for_best_model == "loss"
+
+
+def test_a_plateau_of_a_metric_is_where_it_no_longer_rises(clips, encoder, tmp_path):
+    options = {"lr_scheduler_type": "reduce_lr_on_plateau", "eval_strategy": "epoch", "save_strategy": "epoch"}
+    for chosen, mode in (
+        ({"load_best_model_at_end": True}, "max"),
+        ({"metric_for_best_model": "macro_f1"}, "max"),
+        ({}, "min"),
+        ({"metric_for_best_model": "macro_f1", "lr_scheduler_kwargs": {"mode": "min"}}, "min"),
+    ):
+        trainer = make(clips, encoder, tmp_path, **options, **chosen)
+        trainer.create_optimizer_and_scheduler(num_training_steps=6)
+        assert trainer.lr_scheduler.mode == mode
+
+
+def test_metrics_that_are_undefined_do_not_end_training(tmp_path, encoder):
+    for name in ("a", "b", "c", "d"):
+        write_tone(tmp_path / "train" / f"{name}.wav", 500)
+    (tmp_path / "train" / "metadata.csv").write_text("file_name,label\na.wav,x\nb.wav,y\nc.wav,x;y\nd.wav,x\n")
+    (of_several,) = LabelledDataArguments(str(tmp_path), multi_label=True).load()
+    assert len(of_several.splits["validation"]) == 1
+    options = {"load_best_model_at_end": True, "save_strategy": "epoch", "eval_strategy": "epoch"}
+    trainer = make(of_several, encoder, tmp_path / "out", metric_for_best_model="macro_auroc", **options)
+    trainer.train()
+    assert math.isnan(trainer.evaluate()["eval_macro_auroc"])
+    assert trainer.state.best_global_step is None
 
 
 @pytest.mark.parametrize("augmentation", [{}, {"mixup": 0.5, "frequency_mask": 16, "time_mask": 8, "noise": True}])
@@ -242,6 +279,9 @@ def test_a_checkpoint_of_another_architecture_is_refused(clips, encoder, tmp_pat
         ({"average_from_epoch": 3, "average_to_epoch": 2}, r"epochs of 1 \.\.\. 3, in order, got 3 and 2"),
         ({"average_from_epoch": 4}, r"epochs of 1 \.\.\. 3, in order, got 4 and 3"),
         ({"average_to_epoch": 2}, "--average_to_epoch needs --average_from_epoch"),
+        ({"max_steps": 9, "epoch_decay": 0.5}, "exclude --max_steps, got --max_steps 9"),
+        ({"max_steps": 9, "average_from_epoch": 2}, "exclude --max_steps, got --max_steps 9"),
+        ({"eval_do_concat_batches": False}, "--eval_do_concat_batches must be true"),
         (
             {
                 "average_from_epoch": 1,

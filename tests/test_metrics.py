@@ -114,6 +114,16 @@ def test_compute_metrics_takes_one_hot_labels_and_more_outputs():
     assert compute_metrics(prediction)["accuracy"] == 1.0
 
 
+def test_compute_metrics_of_labels_that_leave_some_undefined():
+    compute_metrics = make_compute_metrics("multi_label_classification")
+    one_clip = compute_metrics(EvalPrediction(predictions=SCORES[:1], label_ids=LABELS[:1]))
+    assert {key for key, value in one_clip.items() if np.isnan(value)} == {"macro_auroc", "d_prime"}
+    unlabelled = compute_metrics(EvalPrediction(predictions=SCORES, label_ids=np.zeros_like(LABELS)))
+    assert np.isnan(list(unlabelled.values())).all()
+    with pytest.raises(ValueError, match="NaN or infinite"):
+        compute_metrics(EvalPrediction(predictions=SCORES * np.nan, label_ids=LABELS))
+
+
 @pytest.mark.parametrize(
     ("metric", "predictions", "references", "message"),
     [

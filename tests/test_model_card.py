@@ -301,6 +301,8 @@ class TestNothingIsClaimedThatWasNotMeasured:
         trainer.create_optimizer_and_scheduler(500)
         # Stopped early: what was done counts, not what was asked for.
         trainer.state = TrainerState(epoch=4.5, global_step=45, max_steps=500)
+        assert "Weights" not in describe_training(trainer)
+        trainer.weight_average.is_applied = True
         assert describe_training(trainer) == {
             "Training": "45 steps of 6 clips, 4.5 times over the data",
             "Optimizer": "Adam, betas 0.9 and 0.999, weight decay 0 in the gradient",

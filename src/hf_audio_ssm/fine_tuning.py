@@ -28,7 +28,7 @@ from transformers import (
     TrainerState,
     TrainingArguments,
 )
-from transformers.trainer_utils import TrainOutput, get_last_checkpoint
+from transformers.trainer_utils import SchedulerType, TrainOutput, get_last_checkpoint
 
 from .adapters import save_classifier_config
 from .augmentation import Augmentation
@@ -102,6 +102,13 @@ class FineTuningArguments(TrainingArguments):
                 "--epoch_decay_start must be at least 0 and --epoch_decay_every at least 1, got "
                 f"{self.epoch_decay_start} and {self.epoch_decay_every}"
             )
+        if self.max_steps > 0 and (self.epoch_decay is not None or self.average_from_epoch is not None):
+            raise InputError(
+                "--epoch_decay and --average_from_epoch count the epochs of --num_train_epochs, and exclude --max_steps, got "
+                f"--max_steps {self.max_steps}"
+            )
+        if not self.eval_do_concat_batches:
+            raise InputError("--eval_do_concat_batches must be true: metrics are of all clips together, got False")
         if self.average_from_epoch is not None:
             last = self.average_to_epoch or math.ceil(self.num_train_epochs)
             if not 1 <= self.average_from_epoch <= last <= math.ceil(self.num_train_epochs):
@@ -179,7 +186,7 @@ def parameter_groups(
 class WeightAverage(TrainerCallback):
     """
     Averages the weights at the ends of epochs, as SSAST's and SSAMBA's code does for AudioSet, and puts the average in
-    their place when training ends. Its state travels in the checkpoints.
+    their place when training ends; `is_applied` tells whether it is there. Its state travels in the checkpoints.
 
     Args:
         first (`int`): The first epoch that counts, from 1.
@@ -190,6 +197,7 @@ class WeightAverage(TrainerCallback):
         self.first, self.last = first, last
         self.count = 0
         self.mean: dict[str, torch.Tensor] = {}
+        self.is_applied = False
 
     @torch.no_grad()
     def on_epoch_end(
@@ -201,7 +209,8 @@ class WeightAverage(TrainerCallback):
         **kwargs,
     ) -> None:
         """Takes the weights into the average."""
-        epoch = round(state.epoch)
+        # The last one may be a part of one.
+        epoch = math.ceil(state.epoch - 1e-6)
         if epoch < self.first or (self.last is not None and epoch > self.last):
             return
         self.count += 1
@@ -240,6 +249,7 @@ class WeightAverage(TrainerCallback):
             for name, parameter in model.named_parameters():
                 if name in self.mean:
                     parameter.copy_(self.mean[name])
+            self.is_applied = True
 
 
 class AugmentationStart(TrainerCallback):
@@ -398,6 +408,10 @@ def make_trainer(
     if arguments.load_best_model_at_end and arguments.is_best_by_task:
         arguments.metric_for_best_model = METRICS[clips.problem_type][0].key
         arguments.greater_is_better = True
+    if arguments.lr_scheduler_type in (SchedulerType.REDUCE_ON_PLATEAU, SchedulerType.GREEDY):
+        # They would take the metric for a loss.
+        mode = "max" if arguments.greater_is_better else "min"
+        arguments.lr_scheduler_kwargs = {"mode": mode, **(arguments.lr_scheduler_kwargs or {})}
     if model.config.classifier_type == "layer_weighted" and arguments.ddp_find_unused_parameters is None:
         # The head does not read the encoder's last norm; with gradient checkpointing, the Trainer would count on all.
         arguments.ddp_find_unused_parameters = True

@@ -31,6 +31,10 @@ _CLASS_FEATURES = [
 _RANKING_FEATURES = Features({"predictions": _SCORES, "references": List(Value("int64"))})
 
 
+class _UndefinedError(ValueError):
+    """The references leave a metric without a value."""
+
+
 def _read_classes(predictions: ArrayLike, references: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     predictions, references = np.asarray(predictions), np.asarray(references)
     if predictions.ndim == 2:
@@ -75,7 +79,7 @@ def _mean_over_classes(
     what: str,
 ) -> float:
     if not usable.any():
-        raise ValueError(f"No class has {what} among the {len(references)} `references`.")
+        raise _UndefinedError(f"No class has {what} among the {len(references)} `references`.")
     return float(np.mean([score(references[:, c], predictions[:, c]) for c in np.flatnonzero(usable)]))
 
 
@@ -193,7 +197,7 @@ class Top1Accuracy(_ClassificationMetric):
         predictions, references = _read_rankings(predictions, references)
         labelled = references.any(axis=1)
         if not labelled.any():
-            raise ValueError(f"None of the {len(references)} `references` has a label.")
+            raise _UndefinedError(f"None of the {len(references)} `references` has a label.")
         best = predictions[labelled].argmax(axis=1)
         return float(references[labelled][np.arange(len(best)), best].mean())
 
@@ -206,7 +210,8 @@ METRICS = {
 
 def make_compute_metrics(problem_type: str) -> Callable[[EvalPrediction], dict[str, float]]:
     """
-    Makes the `compute_metrics` of a `Trainer`, with all metrics of a problem type; the first is the task's own.
+    Makes the `compute_metrics` of a `Trainer`, with all metrics of a problem type; the first is the task's own. What the
+    labels leave undefined, such as mAP where no clip has one, is NaN, so that training goes on.
 
     Args:
         problem_type (`str`): "single_label_classification" or "multi_label_classification", as in a configuration.
@@ -224,6 +229,12 @@ def make_compute_metrics(problem_type: str) -> Callable[[EvalPrediction], dict[s
         # One-hot labels, as binary cross-entropy on a single label takes them.
         if problem_type == "single_label_classification" and labels.ndim == 2:
             labels = labels.argmax(axis=1)
-        return {metric.key: metric.score(scores, labels) for metric in METRICS[problem_type]}
+        return {metric.key: score(metric, scores, labels) for metric in METRICS[problem_type]}
+
+    def score(metric: type[_ClassificationMetric], scores: np.ndarray, labels: np.ndarray) -> float:
+        try:
+            return metric.score(scores, labels)
+        except _UndefinedError:
+            return float("nan")
 
     return compute_metrics

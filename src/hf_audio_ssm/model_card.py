@@ -190,7 +190,7 @@ def describe_training(trainer: Trainer) -> dict[str, str]:
     }
     if training.bf16 or training.fp16:
         facts["Number format"] = "bfloat16" if training.bf16 else "float16"
-    if getattr(training, "average_from_epoch", None) is not None:
+    if getattr(getattr(trainer, "weight_average", None), "is_applied", False):
         last = training.average_to_epoch or math.ceil(training.num_train_epochs)
         facts["Weights"] = f"the mean of those after epochs {training.average_from_epoch} to {last}"
     elif training.load_best_model_at_end and state.best_global_step:
