@@ -129,6 +129,22 @@ def test_encoder_equals_the_original_formulation(paired_layers, training, monkey
     torch.testing.assert_close(model(input_values).last_hidden_state, expected, rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.parametrize("layers_in_evaluation", [(0,), (1,), (0, 1), (2, 3), (3,), (0, 1, 2, 3)])
+@pytest.mark.parametrize("paired_layers", [True, False])
+def test_some_layers_in_evaluation_mode(paired_layers, layers_in_evaluation):
+    """As where the lower ones are frozen: what they add is not dropped."""
+    model = make_model(SsambaModel, paired_layers=paired_layers, drop_path_rate=0.9)
+    expected = model(make_input()).last_hidden_state
+    model.train()
+    for index in layers_in_evaluation:
+        model.layers[index].eval()
+    output = model(make_input()).last_hidden_state
+    output.square().sum().backward()
+    assert all(parameter.grad is not None for parameter in model.layers.parameters())
+    if len(layers_in_evaluation) == 4:
+        torch.testing.assert_close(output, expected)
+
+
 def test_drop_path_rates_are_the_originals():
     model = SsambaModel(make_config(num_hidden_layers=24, drop_path_rate=0.1))
     expected = [0.0, *torch.linspace(0, 0.1, 24).tolist()]

@@ -288,7 +288,7 @@ class SsambaLayer(GradientCheckpointingLayer):
         for layer, change, output in zip(layers, changes, outputs, strict=True):
             residual = hidden_states if change is None else hidden_states + layer.share * change
             hidden_states = layer.add_output(residual, output)
-        return hidden_states, outputs[0] + outputs[1] if self.training else None
+        return hidden_states, outputs[0] + outputs[1] if self.training and partner.training else None
 
     def drop_update(
         self, update: torch.Tensor | None, clip_shapes: tuple[tuple[int, int], ...] | None
@@ -385,11 +385,12 @@ class SsambaModel(PatchEncoderModel, SsambaPreTrainedModel):
                     continue
                 residual, first_output = first(hidden_states, None, update, clip_shapes)
                 hidden_states, second_output = second(hidden_states, residual, update, clip_shapes)
-                update = first_output + second_output if self.training else None
+                # A layer in evaluation mode gives no output of its own: then nothing is dropped.
+                update = None if first_output is None or second_output is None else first_output + second_output
         else:
             for layer in self.layers:
                 hidden_states, update = layer(hidden_states, None, update, clip_shapes)
-        if self.training and self.drop_path.rate > 0:
+        if update is not None and self.training and self.drop_path.rate > 0:
             change = map_clips(self.drop_path, update, clip_shapes) - update
             hidden_states = hidden_states + self.final_update_scale * change
         return hidden_states
