@@ -123,7 +123,7 @@ class ClassifierArguments:
 
         Raises:
             [`InputError`]: If the checkpoint cannot be loaded, or is none of the package's encoders, or a field of the
-                configuration cannot be what the arguments say.
+                configuration cannot be what the arguments say, or the encoder's weights would not be the checkpoint's.
         """
         is_binary = self.binary_cross_entropy and not clips.is_multi_label
         fields = {
@@ -141,9 +141,21 @@ class ClassifierArguments:
                 raise InputError(f"--config_overrides: {type(config).__name__} has no field {next(iter(unused))!r}")
             # Fields that are set on a loaded configuration are not checked by it.
             config.validate()
-            model = AutoModelForAudioClassification.from_pretrained(
-                self.model, config=config, ignore_mismatched_sizes=True, dtype=torch.float32, **kwargs
+            model, loading = AutoModelForAudioClassification.from_pretrained(
+                self.model,
+                config=config,
+                ignore_mismatched_sizes=True,
+                dtype=torch.float32,
+                output_loading_info=True,
+                **kwargs,
             )
+            # Only the head may be new.
+            new = [*loading["missing_keys"], *(name for name, *_ in loading["mismatched_keys"])]
+            if new := sorted(name for name in new if not name.startswith("classifier.")):
+                raise InputError(
+                    f"its encoder has no weights of the configuration's shapes for {new[0]} ({len(new)} in all); "
+                    "--config_overrides must leave them theirs"
+                )
         except (ImportError, OSError, ValueError, TypeError, StrictDataclassError) as error:
             raise InputError(f"--model {self.model}: cannot be loaded: {error}") from error
         if self.freeze_base_model:
