@@ -16,6 +16,15 @@ def write_tone(path: Path, hertz: float, seconds: float = 0.3, rate: int = 16_00
     sf.write(path, np.tile(samples[:, None], channels), rate)
 
 
+def forget_length(path: Path):
+    """Makes a FLAC file one that was written to a pipe: its header does not tell the number of samples."""
+    content = bytearray(path.read_bytes())
+    # 36 bits of the first block, STREAMINFO.
+    content[21] &= 0xF0
+    content[22:26] = bytes(4)
+    path.write_bytes(content)
+
+
 def write_broken_clips(folder: Path) -> dict[str, str]:
     """Writes clips that cannot be used into `folder`; returns what is to be said about each, by file name."""
     folder.mkdir(parents=True, exist_ok=True)

@@ -9,7 +9,7 @@ import re
 import numpy as np
 import pytest
 import soundfile as sf
-from tones import write_broken_clips, write_tone
+from tones import forget_length, write_broken_clips, write_tone
 from transformers.audio_utils import load_audio
 
 from hf_audio_ssm.data.decoding import check_clips, read_audio, read_seconds
@@ -63,6 +63,22 @@ def test_lengths_come_from_headers(tones, tmp_path):
     ):
         with pytest.raises(ClipError, match=rf"{name}.wav: {reason}"):
             read_seconds(tmp_path / f"{name}.wav")
+
+
+def test_files_whose_header_tells_no_length(tmp_path):
+    path = tmp_path / "tone.flac"
+    write_tone(path, 440, seconds=2.5, channels=2)
+    expected = read_audio(path, 16_000)
+    forget_length(path)
+    assert np.array_equal(read_audio(path, 16_000), expected)
+    assert read_seconds(path) == 2.5
+    assert np.array_equal(read_audio(path, 16_000, max_seconds=1), expected[:16_000])
+    crop = read_audio(path, 16_000, max_seconds=1, generator=np.random.default_rng(0))
+    start = np.flatnonzero(expected == crop[0])[0]
+    assert np.array_equal(crop, expected[start : start + 16_000])
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(ClipError, match=r"tone.flac: cannot be read as audio"):
+        read_audio(path, 16_000)
 
 
 @pytest.mark.parametrize("kind", ["path", "array"])

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import soundfile
 import soxr
+from tones import forget_length
 
 from hf_audio_ssm.data import streaming
 from hf_audio_ssm.data.streaming import AudioStream
@@ -78,6 +79,17 @@ def test_a_truncated_file_is_read_as_far_as_it_goes(tmp_path, suffix, least):
     (note,) = stream.notes.itertuples(index=False)
     assert note.kind == "truncated"
     assert note.onset == pytest.approx(len(samples) / 16000, abs=0.05)
+
+
+def test_a_file_whose_header_tells_no_length(tmp_path):
+    path = tmp_path / "noise.flac"
+    soundfile.write(path, make_noise(2.0), 16000)
+    expected = read(path)[0]
+    forget_length(path)
+    samples, stream = read(path)
+    np.testing.assert_array_equal(samples, expected)
+    assert stream.total_seconds is None
+    assert stream.notes.empty
 
 
 @pytest.mark.parametrize("as_path", [True, False])

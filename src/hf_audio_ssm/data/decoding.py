@@ -26,6 +26,16 @@ SILENCE_DB = -90
 LARGEST_SAMPLE = 1e15
 # A header may estimate the length (MP3 of variable rate); a file that gives less than this share of it is cut off.
 MIN_SHARE_OF_HEADER = 0.9
+# Where the header does not tell the length, as in a FLAC file that was written to a pipe, libsndfile says 2**63 - 1.
+UNKNOWN_FRAMES = 2**62
+
+
+class SoundFile(sf.SoundFile):
+    """A file whose samples are read forward alone where its header does not tell how many there are."""
+
+    def seekable(self) -> bool:
+        """Whether soundfile may seek: it does after each read, which libsndfile refuses at such a file's end."""
+        return self.frames < UNKNOWN_FRAMES and super().seekable()
 
 
 def clip_name(clip: str | os.PathLike | Mapping[str, Any]) -> str:
@@ -89,7 +99,7 @@ def sound_path(path: str | os.PathLike) -> str | bytes:
 
 def read_seconds(clip: str | os.PathLike | Mapping[str, Any]) -> float:
     """
-    Length of a clip, as [`read_audio`] takes it, in seconds, from its header where it is a file.
+    Length of a clip, as [`read_audio`] takes it, in seconds; of a file from its header, if that tells it.
 
     Raises:
         [`ClipError`]: If the clip is missing, empty or no audio.
@@ -98,8 +108,9 @@ def read_seconds(clip: str | os.PathLike | Mapping[str, Any]) -> float:
         return np.shape(clip["array"])[-1] / clip["sampling_rate"]
     name = clip_name(clip)
     try:
-        with sf.SoundFile(_open(clip, name)) as file:
-            return file.frames / file.samplerate
+        with SoundFile(_open(clip, name)) as file:
+            frames = file.frames if file.frames < UNKNOWN_FRAMES else len(_read_to_end(file))
+            return frames / file.samplerate
     except ClipError:
         raise
     except (OSError, RuntimeError, ValueError, TypeError) as error:
@@ -143,8 +154,12 @@ def _read(
         return samples[..., start : start + wanted], rate
 
     try:
-        with sf.SoundFile(_open(clip, name)) as file:
+        with SoundFile(_open(clip, name)) as file:
             rate, length = file.samplerate, file.frames
+            if length >= UNKNOWN_FRAMES:
+                samples = _read_to_end(file)
+                start, wanted = crop(len(samples), rate)
+                return samples[start : start + wanted].T, rate
             start, wanted = crop(length, rate)
             if wanted < length:
                 # A crop before the end of a file that is cut off would be whole; seeking costs next to nothing.
@@ -163,7 +178,15 @@ def _read(
     return samples, rate
 
 
-def _reaches(file: sf.SoundFile, sample: int) -> bool:
+def _read_to_end(file: SoundFile) -> np.ndarray:
+    """The samples `(samples, channels)` of a file whose header does not tell how many there are."""
+    blocks = []
+    while not blocks or len(blocks[-1]):
+        blocks.append(file.read(file.samplerate, dtype="float32", always_2d=True))
+    return np.concatenate(blocks)
+
+
+def _reaches(file: SoundFile, sample: int) -> bool:
     try:
         file.seek(sample)
         return len(file.read(1)) > 0

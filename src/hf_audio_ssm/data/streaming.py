@@ -15,11 +15,10 @@ from typing import Any, BinaryIO
 
 import numpy as np
 import pandas as pd
-import soundfile as sf
 import soxr
 
 from ..errors import ClipError
-from .decoding import LARGEST_SAMPLE, clip_name, sound_path
+from .decoding import LARGEST_SAMPLE, UNKNOWN_FRAMES, SoundFile, clip_name, sound_path
 
 
 BLOCK_SECONDS = 10.0
@@ -289,12 +288,13 @@ class AudioStream:
                 # libsndfile reads a file by its path faster than through Python.
                 is_plain = self.is_path and Path(self.audio).is_file() and len(links) == 1 and not is_unfinished
                 sources = [sound_path(self.audio)] if is_plain else map(io.BufferedReader, links)
-                files = [stack.enter_context(sf.SoundFile(source)) for source in sources]
+                files = [stack.enter_context(SoundFile(source)) for source in sources]
             except ClipError:
                 raise
             except (OSError, RuntimeError, ValueError, TypeError) as error:
                 raise ClipError(name, f"cannot be read as audio ({str(error).strip()})") from error
-            self.total_seconds = sum(file.frames / file.samplerate for file in files)
+            if all(file.frames < UNKNOWN_FRAMES for file in files):
+                self.total_seconds = sum(file.frames / file.samplerate for file in files)
             for file in files:
                 yield from self._read_link(file)
             if is_unfinished:
@@ -302,8 +302,8 @@ class AudioStream:
                     self.seconds, self.seconds, "truncated", "the header was never finished: it tells of no audio"
                 )
 
-    def _read_link(self, file: sf.SoundFile) -> Iterator[tuple[np.ndarray, int]]:
-        rate, promised = file.samplerate, file.frames
+    def _read_link(self, file: SoundFile) -> Iterator[tuple[np.ndarray, int]]:
+        rate, promised = file.samplerate, file.frames if file.frames < UNKNOWN_FRAMES else 0
         # libsndfile believes the size of a WAV file more than its header, and says so only in its log.
         sizes = re.search(r"^ *data : (\d+) \(should be \d+\)", file.extra_info, re.MULTILINE)
         if sizes and int(sizes[1]) not in UNKNOWN_SIZES:
