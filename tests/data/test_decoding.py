@@ -65,6 +65,16 @@ def test_lengths_come_from_headers(tones, tmp_path):
             read_seconds(tmp_path / f"{name}.wav")
 
 
+@pytest.mark.parametrize("dtype", ["int16", "int32", "uint8"])
+def test_integers_are_fractions_of_full_scale(dtype):
+    info = np.iinfo(dtype)
+    samples = np.linspace(info.min, info.max, 8_000).astype(dtype)
+    scaled = read_audio({"array": samples, "sampling_rate": 16_000}, 16_000)
+    np.testing.assert_allclose(scaled, np.linspace(-1, 1, 8_000), atol=0.02)
+    listed = read_audio({"array": samples.tolist(), "sampling_rate": 16_000}, 16_000)
+    np.testing.assert_array_equal(listed, samples.astype(np.float32))
+
+
 def test_files_whose_header_tells_no_length(tmp_path):
     path = tmp_path / "tone.flac"
     write_tone(path, 440, seconds=2.5, channels=2)

@@ -59,7 +59,8 @@ def read_audio(
     Args:
         clip (`str`, `PathLike` or mapping):
             A path, or what `datasets.Audio(decode=False)` gives (`bytes` and `path`), or a decoded clip (`array`, of
-            shape (samples,) or (channels, samples), and `sampling_rate`).
+            shape (samples,) or (channels, samples), and `sampling_rate`), whose integers are fractions of their type's
+            full scale, but in lists.
         sampling_rate (`int`): Wanted rate in hertz.
         max_seconds (`float`, *optional*): Longest result; a longer clip is cropped.
         generator (`np.random.Generator`, *optional*): Draws where the crop begins; without it, at the beginning.
@@ -90,6 +91,15 @@ def read_audio(
     if refuse_silence and np.abs(samples).max() < 10 ** (SILENCE_DB / 20):
         raise ClipError(name, f"is silent (no sample above {SILENCE_DB} dB)")
     return np.ascontiguousarray(samples, dtype=np.float32)
+
+
+def scale_integers(samples: np.ndarray) -> np.ndarray:
+    """Integers as fractions of their type's full scale; floats as they are."""
+    if samples.dtype.kind not in "iu":
+        return samples
+    info = np.iinfo(samples.dtype)
+    full_scale = 2.0 ** (info.bits - 1)
+    return (samples - (full_scale if info.min == 0 else 0.0)) / full_scale
 
 
 def sound_path(path: str | os.PathLike) -> str | bytes:
@@ -147,11 +157,14 @@ def _read(
         return start, wanted
 
     if isinstance(clip, Mapping) and clip.get("array") is not None:
-        samples, rate = np.asarray(clip["array"], dtype=np.float32), clip["sampling_rate"]
+        samples, rate = np.asarray(clip["array"]), clip["sampling_rate"]
         if samples.ndim not in (1, 2):
             raise ClipError(name, f"has samples of shape {samples.shape}; expected (samples,) or (channels, samples)")
         start, wanted = crop(samples.shape[-1], rate)
-        return samples[..., start : start + wanted], rate
+        samples = samples[..., start : start + wanted]
+        if not isinstance(clip["array"], (list, tuple)):
+            samples = scale_integers(samples)
+        return samples.astype(np.float32, copy=False), rate
 
     try:
         with SoundFile(_open(clip, name)) as file:

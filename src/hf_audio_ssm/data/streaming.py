@@ -18,7 +18,7 @@ import pandas as pd
 import soxr
 
 from ..errors import ClipError
-from .decoding import LARGEST_SAMPLE, UNKNOWN_FRAMES, SoundFile, clip_name, sound_path
+from .decoding import LARGEST_SAMPLE, UNKNOWN_FRAMES, SoundFile, clip_name, scale_integers, sound_path
 
 
 BLOCK_SECONDS = 10.0
@@ -345,9 +345,7 @@ class AudioStream:
             channels, length = samples.shape[0], samples.shape[-1]
             if samples.ndim != 2 or channels > max(length, MAX_CHANNELS_OF_SHORT_BLOCKS):
                 raise ClipError(name, f"has shape {samples.shape}; expected (samples,) or (channels, samples)")
-            if samples.dtype.kind in "iu" and not isinstance(block["array"], (list, tuple)):
-                info = np.iinfo(samples.dtype)
-                full_scale = 2.0 ** (info.bits - 1)
-                samples = (samples - (full_scale if info.min == 0 else 0.0)) / full_scale
+            if not isinstance(block["array"], (list, tuple)):
+                samples = scale_integers(samples)
             if length:
                 yield samples.astype(np.float32), rate
