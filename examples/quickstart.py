@@ -222,13 +222,17 @@ def draw_prediction(path: Path, clip: str, label: str, scores: list[dict], featu
     left, right = figure.subplots(1, 2, width_ratios=(2, 1))
     extent = (0, spectrogram.shape[1] / FRAMES_PER_SECOND, 0, len(spectrogram))
     image = left.imshow(spectrogram, origin="lower", aspect="auto", extent=extent, cmap="magma")
-    left.set(xlabel="time (s)", ylabel="mel bin", title=f"{Path(clip).name}, labelled {label!r}")
+    left.set(xlabel="time (s)", ylabel="mel bin")
+    # Names may hold dollars, which are no formulas.
+    left.set_title(f"{Path(clip).name}, labelled {label!r}", parse_math=False)
     figure.colorbar(image, ax=left, label="normalised log energy")
     best = scores[:5]
     colours = ["tab:green" if score["label"] == label else "tab:gray" for score in best]
-    right.barh([score["label"] for score in best], [score["score"] for score in best], color=colours)
+    right.barh(range(len(best)), [score["score"] for score in best], color=colours)
+    right.set_yticks(range(len(best)), [score["label"] for score in best], parse_math=False)
     right.invert_yaxis()
-    right.set(xlabel="score", xlim=(0, 1), title=f"predicted {best[0]['label']!r} ({best[0]['score']:.0%})")
+    right.set(xlabel="score", xlim=(0, 1))
+    right.set_title(f"predicted {best[0]['label']!r} ({best[0]['score']:.0%})", parse_math=False)
     save_figure(figure, path)
 
 

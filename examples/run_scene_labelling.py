@@ -258,7 +258,9 @@ def draw_scene(path: Path, scenes: Scenes, index: int, true: pd.DataFrame, found
         rows = [labels.index(label) + offset for label in events["label"]]
         widths = events["offset"] - events["onset"]
         bottom.barh(rows, widths, left=events["onset"], height=height, align="edge", color=colour, label=name)
-    bottom.set(xlabel="time (s)", ylim=(0, len(labels)), yticks=np.arange(len(labels)) + 0.5, yticklabels=labels)
+    bottom.set(xlabel="time (s)", ylim=(0, len(labels)))
+    # Names may hold dollars, which are no formulas.
+    bottom.set_yticks(np.arange(len(labels)) + 0.5, labels, parse_math=False)
     bottom.legend(loc="upper right")
     save_figure(figure, path)
 

@@ -296,6 +296,15 @@ def test_other_pictures(clips, encoder, tmp_path):
     np.testing.assert_allclose(figure.axes[0].images[0].get_array(), [[2 / 3, 1 / 3, 0], [0, 1, 0], [0, 0, 0]])
     assert not plot_confusion_matrix([0], [0], [str(index) for index in range(60)]).axes[0].texts
 
+    names = ["$", "5$ \\x$", "c"]
+    figure = plot_confusion_matrix([0, 1], [0, 1], names)
+    for labels in (figure.axes[0].get_xticklabels(), figure.axes[0].get_yticklabels()):
+        assert [label.get_text() for label in labels] == names
+    # What is no formula is not read as one, which would end the drawing.
+    save_figure(figure, tmp_path / "confusion_matrix.png")
+    figure = plot_augmentation(collator, [clips.splits["test"][4]], ["a", "5$ \\x$", "c", "d"], versions=1)
+    save_figure(figure, tmp_path / "augmentation.png")
+
     history = [
         {"epoch": 1.0, "loss": 2.0},
         {"epoch": 1.0, "eval_loss": 3.0, "eval_accuracy": 0.5},

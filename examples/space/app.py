@@ -149,7 +149,8 @@ class Listener:
         last = similarity_map.argmax() % columns * self.config.time_stride + self.config.patch_shape[1]
         axes.set_xlim(hearing.start, max(hearing.end, hearing.start + last / FRAMES_PER_SECOND))
         figure.colorbar(image, ax=axes, label="similarity")
-        axes.set_title(f"Similarity to the prototypes of “{label}”, {similarity_map.max():.2f} at best")
+        title = f"Similarity to the prototypes of “{label}”, {similarity_map.max():.2f} at best"
+        axes.set_title(title, parse_math=False)
         return figure
 
 

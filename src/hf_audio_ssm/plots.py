@@ -47,7 +47,9 @@ def draw_spectrogram(
     values = np.asarray(input_values).T
     extent = (start, start + values.shape[1] / FRAMES_PER_SECOND, 0, values.shape[0])
     axes.imshow(values, origin="lower", aspect="auto", extent=extent, cmap=cmap, **limits)
-    axes.set(xlabel="time (s)", ylabel="mel bin", title=title)
+    axes.set(xlabel="time (s)", ylabel="mel bin")
+    # Names of classes may hold dollars, which are no formulas.
+    axes.set_title(title, parse_math=False)
 
 
 def draw_similarity(
@@ -125,13 +127,12 @@ def plot_confusion_matrix(predictions: Sequence[int], references: Sequence[int],
     readable = len(names) <= READABLE_CLASSES
     size = max(4.0, 0.45 * min(len(names), READABLE_CLASSES) + 2)
     figure = Figure(figsize=(size, size), layout="constrained")
-    display = ConfusionMatrixDisplay(shares, display_labels=names if readable else None)
+    display = ConfusionMatrixDisplay(shares)
     axes = figure.subplots()
-    display.plot(
-        ax=axes, cmap="Blues", colorbar=False, include_values=readable, values_format=".2f", xticks_rotation="vertical"
-    )
-    if not readable:
-        axes.set(xticks=[], yticks=[])
+    display.plot(ax=axes, cmap="Blues", colorbar=False, include_values=readable, values_format=".2f")
+    shown = names if readable else []
+    axes.set_xticks(range(len(shown)), shown, rotation="vertical", parse_math=False)
+    axes.set_yticks(range(len(shown)), shown, parse_math=False)
     axes.set_title("share of each class's clips")
     return figure
 

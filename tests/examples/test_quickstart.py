@@ -23,6 +23,7 @@ from snippets import read_snippets
 from tones import write_tone
 from transformers import AutoModelForAudioClassification, pipeline
 
+from hf_audio_ssm import SsambaFeatureExtractor
 from hf_audio_ssm.data.decoding import read_audio
 from hf_audio_ssm.errors import InputError
 
@@ -165,6 +166,15 @@ def single_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+
+
+def test_names_are_drawn_as_they_are(tmp_path):
+    write_tone(tmp_path / "a$ \\x$.wav", 500)
+    scores = [{"label": "5$ \\x$", "score": 0.9}, {"label": "b", "score": 0.1}]
+    quickstart.draw_prediction(
+        tmp_path / "out.png", str(tmp_path / "a$ \\x$.wav"), "5$ \\x$", scores, SsambaFeatureExtractor()
+    )
+    assert (tmp_path / "out.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_the_whole_flow_and_again_from_its_checkpoint(tones, tmp_path, capsys, single_thread):

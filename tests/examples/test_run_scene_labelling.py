@@ -86,6 +86,14 @@ def test_clips_lose_the_silence_around_them(tmp_path):
         read_clip(tmp_path / "silent.wav", 16000)
 
 
+def test_names_of_labels_are_drawn_as_they_are(tmp_path):
+    scenes = make_scenes(scene_seconds=1.0)
+    scenes.labels = ["5$ \\x$", "low", "high", "background"]
+    events = pd.DataFrame([(0.1, 0.5, "5$ \\x$", 0)], columns=["onset", "offset", "label", "file"])
+    run_scene_labelling.draw_scene(tmp_path / "scene.png", scenes, 0, events, events)
+    assert (tmp_path / "scene.png").read_bytes().startswith(b"\x89PNG")
+
+
 def test_the_whole_flow(tones, tmp_path, capsys):
     torch.set_num_threads(1)
     output_dir = tmp_path / "out"
