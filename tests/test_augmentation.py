@@ -132,6 +132,13 @@ def test_audiomentations_draws_from_the_generator_alone():
         assert not np.array_equal(a, original)
 
 
+def test_no_clip_gets_too_short_to_be_read():
+    waveforms = [np.ones(length, dtype=np.float32) for length in (800, 410)]
+    half = EachWaveform(lambda samples, sample_rate: samples[::2])
+    assert [len(waveform) for waveform in half(waveforms, LABELS[:2], RATE, make_rng())[0]] == [400, 410]
+    assert [len(waveform) for waveform in half(waveforms, LABELS[:2], RATE // 2, make_rng())[0]] == [400, 205]
+
+
 @pytest.fixture
 def sound_dir(tmp_path):
     folder = tmp_path / "sounds"

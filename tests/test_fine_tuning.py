@@ -370,6 +370,22 @@ def test_clips_that_are_padded_alike_cannot_be_grouped_by_length(clips, encoder,
         make(clips, encoder, tmp_path, train_sampling_strategy="group_by_length")
 
 
+@pytest.mark.parametrize(
+    ("classifier", "augmentation", "message"),
+    [
+        ({"classifier_type": "prototypical"}, {}, "a prototypical head, whose loss is its own, got 0.1"),
+        ({"binary_cross_entropy": True}, {}, "labels that are shares of classes, got 0.1"),
+        ({}, {"mixup": 0.5}, "labels that are shares of classes, got 0.1"),
+    ],
+)
+def test_labels_are_smoothed_only_where_the_loss_allows_it(
+    clips, encoder, tmp_path, classifier, augmentation, message
+):
+    augmentation = AugmentationArguments(**augmentation).make()
+    with pytest.raises(InputError, match=f"--label_smoothing_factor must be 0 with {message}"):
+        make(clips, encoder, tmp_path, augmentation, classifier, label_smoothing_factor=0.1)
+
+
 def test_patchout_is_an_option(clips, encoder, tmp_path):
     classifier = {"config_overrides": '{"time_patchout": 0.5, "patchout": 0.25}'}
     trainer = make(clips, encoder, tmp_path, classifier=classifier, num_train_epochs=1)

@@ -215,6 +215,9 @@ def test_adapters_are_described():
     base = make_model("fine_tuned")
     described = describe_adapters(peft.get_peft_model(base, adapter_config(base, "ia3", target_modules=["out_proj"])))
     assert described == "IA3, on out_proj"
+    for config in (peft.LoHaConfig, peft.VeraConfig, peft.OFTConfig):
+        adapted = peft.get_peft_model(make_model("fine_tuned"), config(target_modules=r".*\.out_proj"))
+        assert describe_adapters(adapted) == rf"{config().peft_type.value}, on .*\.out_proj"
 
 
 def test_frame_labels_are_annotated(tmp_path, monkeypatch, capsys):

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from .data.decoding import AUDIO_SUFFIXES
+from .data.decoding import AUDIO_SUFFIXES, MIN_SECONDS
 from .errors import InputError
 
 
@@ -45,7 +45,8 @@ def _check_range(name: str, low: float, high: float) -> tuple[float, float]:
 
 class EachWaveform:
     """
-    Applies a transform of audiomentations, or a composition, to each waveform.
+    Applies a transform of audiomentations, or a composition, to each waveform; one that it would leave too short to be read
+    stays as it is.
 
     Args:
         transform (`Callable`): Takes `samples` and `sample_rate`, as the transforms of audiomentations do.
@@ -64,13 +65,16 @@ class EachWaveform:
             seed = int(rng.integers(2**32))
             random.seed(seed)
             np.random.seed(seed)
-            return [
+            changed = [
                 self.transform(samples=np.asarray(waveform, dtype=np.float32), sample_rate=sampling_rate)
                 for waveform in waveforms
-            ], labels
+            ]
         finally:
             random.setstate(python_state)
             np.random.set_state(numpy_state)
+        least = MIN_SECONDS * sampling_rate
+        pairs = zip(changed, waveforms, strict=True)
+        return [after if len(after) >= least else before for after, before in pairs], labels
 
 
 def fit_length(waveform: np.ndarray, length: int) -> np.ndarray:

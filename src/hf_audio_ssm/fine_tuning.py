@@ -393,6 +393,7 @@ def make_trainer(
 
     Raises:
         [`InputError`]: If clips are to be grouped by length, but are all padded to the same.
+        [`InputError`]: If labels are to be smoothed, but are not one class a clip, or the head is prototypical.
         [`InputError`]: If the results are to be pushed to the Hub, and cannot be.
     """
     train = clips.splits["train"]
@@ -417,6 +418,11 @@ def make_trainer(
         arguments.ddp_find_unused_parameters = True
     is_multi_hot = model.config.problem_type == "multi_label_classification"
     mixes = augmentation is not None and augmentation.mixes_labels
+    is_prototypical = model.config.classifier_type == "prototypical"
+    if arguments.label_smoothing_factor and (is_multi_hot or mixes or is_prototypical):
+        # The Trainer would take the logits alone, and one class a clip.
+        what = "a prototypical head, whose loss is its own" if is_prototypical else "labels that are shares of classes"
+        raise InputError(f"--label_smoothing_factor must be 0 with {what}, got {arguments.label_smoothing_factor}")
     options = {
         "num_labels": len(clips.names),
         # Masked padding is not read; all that it could do is take memory.

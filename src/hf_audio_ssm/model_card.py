@@ -226,11 +226,14 @@ def describe_adapters(model: PreTrainedModel) -> str | None:
     described = []
     for adapter in getattr(model, "peft_config", {}).values():
         kind = str(adapter.peft_type.value)
-        if hasattr(adapter, "r"):
+        if hasattr(adapter, "use_dora"):
             kind = "DoRA" if adapter.use_dora else "rsLoRA" if adapter.use_rslora else "LoRA"
             kind += f" of rank {adapter.r}, alpha {adapter.lora_alpha:g}"
             kind += f", biases {adapter.bias}" * (adapter.bias != "none")
-        described.append(f"{kind}, on {', '.join(sorted(adapter.target_modules))}")
+        # Names, or a pattern of them; some methods have other targets.
+        targets = getattr(adapter, "target_modules", None) or ()
+        targets = targets if isinstance(targets, str) else ", ".join(sorted(targets))
+        described.append(f"{kind}, on {targets}" if targets else kind)
     return "; ".join(described) or None
 
 
