@@ -135,6 +135,8 @@ def test_labels_of_another_shape_are_refused():
         make_model(problem_type="multi_label_classification")(
             torch.randn(2, 40, 16), labels=torch.zeros(2, 4, dtype=torch.long)
         )
+    with pytest.raises(ValueError, match="`problem_type` must be single_label_classification or multi_.*'regression'"):
+        make_model(problem_type="regression")(torch.randn(2, 40, 16), labels=torch.zeros(2, 4, 3))
     with pytest.raises(StrictDataclassError, match="`frames_per_label` must be a positive integer, got 0"):
         make_config(frames_per_label=0)
 

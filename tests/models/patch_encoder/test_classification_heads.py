@@ -27,7 +27,8 @@ SIZES = {"hidden_size": 32, "num_hidden_layers": 4, "max_length": 64, "num_mel_b
 
 def make_model(classifier_type: str, **fields) -> SsambaForAudioClassification:
     torch.manual_seed(0)
-    return SsambaForAudioClassification(SsambaConfig(**SIZES, classifier_type=classifier_type, **fields)).eval()
+    config = SsambaConfig(**{**SIZES, "classifier_type": classifier_type, **fields})
+    return SsambaForAudioClassification(config).eval()
 
 
 def make_inputs(clips: int = 4) -> torch.Tensor:
@@ -211,6 +212,7 @@ def test_losses(classifier_type):
     binary = asymmetric_loss if classifier_type == "prototypical" else F.binary_cross_entropy_with_logits
     for model, labels, expected in (
         (single, indices, F.cross_entropy(logits, indices)),
+        (single, indices[:, None], F.cross_entropy(logits, indices)),
         (single, shares, F.cross_entropy(logits, shares)),
         (multi, multi_hot, binary(logits, multi_hot.float())),
     ):
@@ -221,6 +223,7 @@ def test_losses(classifier_type):
     ("labels", "problem_type"),
     [
         (torch.tensor([0, 1, 2, 0]), "single_label_classification"),
+        (torch.tensor([[0], [1], [2], [0]]), "single_label_classification"),
         (torch.tensor([[1, 1, 0]] * 4), "multi_label_classification"),
         (torch.tensor([[1.0, 1, 0]] * 4), "multi_label_classification"),
     ],
@@ -230,6 +233,16 @@ def test_problem_type_by_labels(labels, problem_type):
     first = model(make_inputs(), labels=labels).loss
     assert model.config.problem_type == problem_type
     assert torch.equal(model(make_inputs(), labels=labels).loss, first)
+
+
+@pytest.mark.parametrize("problem_type", [None, "regression", "multi_label_classification"])
+def test_one_label(problem_type):
+    model = make_model("linear", problem_type=problem_type, num_labels=1)
+    labels = torch.tensor([[0], [1], [1], [0]])
+    logits = model(make_inputs()).logits
+    is_binary = problem_type == "multi_label_classification"
+    loss = F.binary_cross_entropy_with_logits if is_binary else F.mse_loss
+    torch.testing.assert_close(model(make_inputs(), labels=labels).loss, loss(logits, labels.float()))
 
 
 def test_orthogonality_loss_weight():

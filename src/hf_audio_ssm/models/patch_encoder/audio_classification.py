@@ -55,7 +55,7 @@ class PatchEncoderForAudioClassification(PatchEncoderClassifier):
             input_values (`torch.Tensor` of shape `(batch_size, frames, num_mel_bins)`):
                 Normalised log-mel spectrogram from the feature extractor.
             labels (`torch.Tensor` of shape `(batch_size,)` or `(batch_size, num_labels)`, *optional*):
-                Class indices or shares of the classes (single-label), zeros and ones for each class (multi-label), or
+                Class indices, also of shape `(batch_size, 1)`, or shares of the classes (single-label), zeros and ones for each class (multi-label), or
                 numbers (regression), by `config.problem_type`; without one, `num_labels == 1` means regression, integer
                 labels single-label and others multi-label.
             attention_mask (`torch.Tensor` of shape `(batch_size, frames)`, *optional*):
@@ -72,6 +72,8 @@ class PatchEncoderForAudioClassification(PatchEncoderClassifier):
         """
         if input_values is not None and encoder_features is not None:
             raise ValueError("One of `input_values` and `encoder_features` must be given, got both.")
+        if labels is not None and self.num_labels > 1 and labels.shape[1:] == (1,) and not labels.is_floating_point():
+            labels = labels[:, 0]
         hidden_states = attentions = similarity_maps = None
         if encoder_features is None:
             returns_hidden_states = kwargs.get("output_hidden_states") or self.config.output_hidden_states

@@ -119,7 +119,7 @@ class PatchEncoderForAudioFrameClassification(PatchEncoderClassifier):
             [`PatchEncoderFrameClassifierOutput`]
 
         Raises:
-            `ValueError`: for labels of another shape.
+            `ValueError`: for labels of another shape, or another `config.problem_type`.
         """
         outputs = self.base_model(input_values, attention_mask=attention_mask, **kwargs)
         patches = outputs.last_hidden_state[:, self.config.num_prefix_tokens :]
@@ -145,6 +145,11 @@ class PatchEncoderForAudioFrameClassification(PatchEncoderClassifier):
         if self.config.problem_type is None:
             is_single = labels.ndim == 2
             self.config.problem_type = f"{'single' if is_single else 'multi'}_label_classification"
+        if self.config.problem_type == "regression":
+            raise ValueError(
+                "`problem_type` must be single_label_classification or multi_label_classification for labels along time, got "
+                "'regression'."
+            )
         is_single = self.config.problem_type == "single_label_classification"
         expected = logits.shape[:2] if is_single else logits.shape
         if labels.shape != expected:
