@@ -158,6 +158,14 @@ def test_events_without_length_count():
     assert segment_based_f1(table((2.0, 2.0, "dog")), table((2.0, 3.0, "dog")))["f1"] == 1
 
 
+def test_events_that_begin_before_the_recording():
+    early = table((-0.05, 0.9, "dog"))
+    assert segment_based_f1(early, early)["f1"] == 1
+    assert segment_based_f1(early, table((0.0, 1.0, "dog")))["f1"] == 1
+    before = table((-3.0, -2.5, "dog"))
+    assert segment_based_f1(before, before)["f1"] == 1
+
+
 def test_nothing_found():
     true, nothing = table((1.0, 2.0, "dog")), table()
     for metric in (segment_based_f1, event_based_f1):

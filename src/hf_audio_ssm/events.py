@@ -153,12 +153,14 @@ def segment_based_f1(
     counts = np.zeros((len(labels), 3))
     for pair in pairs:
         activities = []
-        longest = max(events["offset"].max() if len(events) else 0 for events in pair)
+        longest = max(0, *(events["offset"].max() if len(events) else 0 for events in pair))
         shape = (math.ceil(longest / segment_seconds) + 1, len(labels))
         for events in pair:
             is_active = np.zeros(shape, dtype=bool)
             for onset, offset, label in events[["onset", "offset", "label"]].itertuples(index=False):
-                first, end = math.floor(onset / segment_seconds + 1e-9), math.ceil(offset / segment_seconds - 1e-9)
+                # The recording begins at 0, whatever an annotation says.
+                first = math.floor(max(0, onset) / segment_seconds + 1e-9)
+                end = math.ceil(offset / segment_seconds - 1e-9)
                 # An event without length is in the segment where it stands.
                 is_active[first : max(end, first + 1), labels.index(label)] = True
             activities.append(is_active)
