@@ -15,14 +15,14 @@ class ClipError(InputError):
 
     Args:
         clip (`str` or `PathLike`): The clip's path, or what names it where it has none.
-        reason (`str`): Why it cannot be used.
+        reason (`str`, *optional*): Why it cannot be used; without it, `clip` says all.
     """
 
-    def __init__(self, clip: str | PathLike, reason: str):
-        # Both as `args`, so that the error comes whole out of a data loader's worker.
+    def __init__(self, clip: str | PathLike, reason: str = ""):
+        # Both as `args`, for pickle. Out of a data loader's worker, torch raises it with the text of the traceback alone.
         super().__init__(str(clip), reason)
         self.clip = str(clip)
         self.reason = reason
 
     def __str__(self) -> str:
-        return f"{self.clip}: {self.reason}"
+        return f"{self.clip}: {self.reason}" if self.reason else self.clip

@@ -5,11 +5,13 @@
 import os
 import pickle
 import re
+from functools import partial
 
 import numpy as np
 import pytest
 import soundfile as sf
 from tones import forget_length, write_broken_clips, write_tone
+from torch.utils.data import DataLoader
 from transformers.audio_utils import load_audio
 
 from hf_audio_ssm.data.decoding import check_clips, read_audio, read_seconds
@@ -149,6 +151,14 @@ def test_a_file_of_others_is_refused(tones, monkeypatch):
     monkeypatch.setattr(os, "access", lambda path, mode: False)
     with pytest.raises(ClipError, match=r"0.wav: may not be read \(permission denied\)"):
         read_audio(tones / "low" / "0.wav", 16_000)
+
+
+def test_errors_come_out_of_a_data_loaders_worker():
+    loader = DataLoader(
+        ["nowhere.wav"], batch_size=None, collate_fn=partial(read_audio, sampling_rate=16_000), num_workers=1
+    )
+    with pytest.raises(ClipError, match=r"nowhere.wav: no such file\n$"):
+        next(iter(loader))
 
 
 def test_check_clips_returns_lengths(tones):
