@@ -133,6 +133,7 @@ def test_heads_change_nothing(cls, tmp_path):
     expected = embed(waveform, RATE, SsambaModel.from_pretrained(tmp_path), EXTRACTOR).clip
     close(embed(waveform, RATE, model, EXTRACTOR).clip, expected)
     close(embed(waveform, RATE, str(tmp_path)).clip, expected)
+    close(embed(waveform, RATE, tmp_path).clip, expected)
 
 
 def test_drop_path_is_off_and_modes_are_kept():

@@ -107,20 +107,21 @@ def load_merged(model: str, revision: str | None = None) -> tuple[PreTrainedMode
 
 
 def load_encoder(
-    model: str, revision: str | None = None, device: str | torch.device | None = None
+    model: str | os.PathLike, revision: str | None = None, device: str | torch.device | None = None
 ) -> tuple[PreTrainedModel, SequenceFeatureExtractor]:
     """
     Loads the encoder of a checkpoint, whatever its heads, with its adapters if it has any, in evaluation mode, and its
     feature extractor.
 
     Args:
-        model (`str`): A folder, or a repository on the Hub.
+        model (`str` or `PathLike`): A folder, or a repository on the Hub.
         revision (`str`, *optional*): Branch, tag or commit of the repository.
         device (`str` or `torch.device`, *optional*): Where the model is to run; the CPU by default.
 
     Raises:
         [`InputError`]: If it cannot be loaded, or is no encoder of patches.
     """
+    model = os.fspath(model)
     if is_missing_folder(model):
         raise InputError(f"`model` {model!r} cannot be loaded: there is no such folder")
     try:
@@ -233,7 +234,7 @@ def _is_batch(waveform: Any) -> bool:
 def embed(
     waveform: np.ndarray | torch.Tensor | list,
     sampling_rate: int,
-    model: str | PreTrainedModel,
+    model: str | os.PathLike | PreTrainedModel,
     feature_extractor: SequenceFeatureExtractor | None = None,
     pooling: str | None = None,
     layers: Sequence[int] | None = None,
@@ -251,7 +252,7 @@ def embed(
             channels belong in a list.
         sampling_rate (`int`):
             Its rate in hertz; it is converted to the model's.
-        model (`str` or `PreTrainedModel`):
+        model (`str`, `PathLike` or `PreTrainedModel`):
             The encoder, with or without a head; or a folder or Hub repository, loaded anew at each call.
         feature_extractor (`SequenceFeatureExtractor`, *optional*):
             The model's feature extractor; needed where `model` is no name.
@@ -288,7 +289,7 @@ def embed(
         raise InputError(f"`pooling` must be one of {', '.join(POOLINGS)}, or None for the model's, got {pooling!r}")
     if not isinstance(batch_size, int) or batch_size < 1:
         raise InputError(f"`batch_size` must be at least 1, got {batch_size!r}")
-    if isinstance(model, str):
+    if isinstance(model, (str, os.PathLike)):
         model, own = load_encoder(model)
         feature_extractor = own if feature_extractor is None else feature_extractor
     _check_encoder(model)
