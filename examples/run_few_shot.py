@@ -46,7 +46,7 @@ def main(
     data: LabelledDataArguments, classifier: ClassifierArguments, arguments: FewShotArguments
 ) -> dict[str, dict[int, list[float]]]:
     """Runs everything; returns the task's metric of each method, number of clips a class and seed."""
-    (clips,) = data.load()
+    clips = data.load_one()
     if clips.is_multi_label:
         raise InputError(f"{data.data}: a few clips of each class can only be drawn where clips have one label each")
     data.check([clips], sampling_rate=16000)

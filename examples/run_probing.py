@@ -51,7 +51,7 @@ def main(
     data: LabelledDataArguments, classifier: ClassifierArguments, arguments: ComparisonArguments
 ) -> dict[str, dict[str, list[float]]]:
     """Runs everything; returns the metrics of each method on the test split, a value for each seed."""
-    (clips,) = data.load()
+    clips = data.load_one()
     data.check([clips], sampling_rate=16000)
     comparison = Comparison(classifier, clips, arguments)
     output_dir, base_model = Path(arguments.output_dir), read_base_model(classifier.model)

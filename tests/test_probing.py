@@ -105,6 +105,31 @@ def test_features_of_batches_with_and_without_padding(encoder, tmp_path):
     torch.testing.assert_close(features.features, outputs.last_hidden_state)
 
 
+@pytest.mark.parametrize("masks", [True, False])
+def test_features_of_batches_that_are_padded_to_their_longest(encoder, tmp_path, masks):
+    rng, paths = np.random.default_rng(0), []
+    for index, seconds in enumerate((0.345, 0.345, 0.2, 0.2)):
+        paths.append((tmp_path / f"{index}.wav", ("even", "odd")[index % 2]))
+        soundfile.write(paths[-1][0], rng.normal(0, 0.1, int(seconds * 16000)), 16000)
+    rows = make_dataset(paths, ["even", "odd"])
+    feature_extractor, model = ClassifierArguments(
+        encoder, classifier_type="attentive", return_attention_mask=masks
+    ).load(LabelledClips({"test": rows}, ["even", "odd"], False))
+    collator = LabelledClipCollator(feature_extractor, 2, multi_hot=False, padding="longest")
+    names = ["last_hidden_state", "pooler_output"]
+    features = extract_features(model, rows, collator, names, batch_size=2)
+    assert features["pooler_output"].features.shape == (4, 32)
+    tokens = features["last_hidden_state"]
+    # Unlike tensors of inference mode, they may be trained on.
+    tokens.features.requires_grad_()
+    logits = model.eval()(**tokens[:]).logits
+    logits.sum().backward()
+    assert tokens.features.grad.abs().sum() > 0
+    for first in (0, 2):
+        batch = collator([rows[first], rows[first + 1]])
+        torch.testing.assert_close(logits[first : first + 2], model(**batch).logits)
+
+
 def test_cache(clips, encoder, counted, tmp_path):
     feature_extractor, model = ClassifierArguments(encoder).load(clips)
     collator = LabelledClipCollator(feature_extractor, 4, multi_hot=False)

@@ -15,6 +15,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from scipy.special import softmax
 from sklearn.neighbors import NearestNeighbors
+from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 from transformers import PreTrainedModel
@@ -74,7 +75,8 @@ def features_of(classifier_types: Iterable[str]) -> list[str]:
     return sorted({head.features for head in heads})
 
 
-@torch.inference_mode()
+# Not in inference mode, whose tensors no training may use.
+@torch.no_grad()
 def extract_features(
     model: PreTrainedModel,
     clips: datasets.Dataset,
@@ -132,9 +134,12 @@ def extract_features(
             mask = mask[:, encoder.config.num_prefix_tokens :]
         tensors["patch_attention_mask"].append(mask.cpu())
     encoder.train(was_training)
-    if not differ_in_length:
+    if not differ_in_length and len({mask.shape[1] for mask in tensors["patch_attention_mask"]}) == 1:
         del tensors["patch_attention_mask"]
-    joined = {name: torch.cat(parts) for name, parts in tensors.items()}
+    joined = {"labels": torch.cat(tensors.pop("labels"))}
+    for name, parts in tensors.items():
+        # Batches may differ in their longest clip: what is added is in no mask.
+        joined[name] = pad_sequence([row for part in parts for row in part], batch_first=True)
     if cache is not None:
         cache.parent.mkdir(parents=True, exist_ok=True)
         partial = cache.with_suffix(f".{os.getpid()}.partial")

@@ -103,6 +103,9 @@ def test_folds(tmp_path, kind):
         assert len(clips.splits["train"]) + len(clips.splits["validation"]) == 16
     (second,) = LabelledDataArguments(data=str(data), fold_column="fold", test_folds=[2]).load()
     assert second.fold == 2
+    assert LabelledDataArguments(data=str(data), fold_column="fold", test_folds=[2]).load_one().fold == 2
+    with pytest.raises(InputError, match=r"--test_folds must name one fold here, got .* the folds \[1, 2, 3\]"):
+        LabelledDataArguments(data=str(data), fold_column="fold").load_one()
     with pytest.raises(InputError, match=r"--test_folds 7: .* has clips in the folds \[1, 2, 3\]"):
         LabelledDataArguments(data=str(data), fold_column="fold", test_folds=[7]).load()
     with pytest.raises(InputError, match="needs a column part"):

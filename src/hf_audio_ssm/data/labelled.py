@@ -117,6 +117,19 @@ class LabelledDataArguments:
             runs.append(replace(label_clips(parts, self.data, self.split_seed), fold=fold))
         return runs
 
+    def load_one(self) -> LabelledClips:
+        """
+        [`load`] where one run is all that can be used.
+
+        Raises:
+            [`InputError`]: As of [`load`], and if there are runs for several folds.
+        """
+        runs = self.load()
+        if len(runs) > 1:
+            folds = [clips.fold for clips in runs]
+            raise InputError(f"--test_folds must name one fold here, got --fold_column with the folds {folds}")
+        return runs[0]
+
     def check(self, runs: list[LabelledClips], sampling_rate: int) -> None:
         """Prints what there is; reads every clip, if `check_clips`, and raises [`InputError`] where one cannot be used."""
         for clips in runs:
