@@ -26,6 +26,7 @@ from hf_audio_ssm import (
     embed,
 )
 from hf_audio_ssm.commands import COMMANDS, main
+from hf_audio_ssm.commands import embed as embed_command
 from hf_audio_ssm.console import without_retries
 from hf_audio_ssm.data.decoding import read_audio
 from hf_audio_ssm.data.folders import list_audio
@@ -375,6 +376,29 @@ class TestEmbed:
         assert code == 1
         assert message in err
         assert set(tmp_path.rglob("*")) == before
+
+    @pytest.mark.parametrize("options", [[], ["--frames"]])
+    def test_what_is_kept_until_the_end(self, capsys, pretrained, tones, tmp_path, monkeypatch, options):
+        kept = []
+        write = embed_command.write_npz
+        monkeypatch.setattr(
+            embed_command, "write_npz", lambda *arguments: (kept.extend(arguments[2]), write(*arguments))
+        )
+        write_tone(tmp_path / "long.wav", 300, seconds=3)
+        command = ["embed", "-m", pretrained, tones, tmp_path / "long.wav", "-o", tmp_path / "out.npz", *options]
+        assert run(capsys, *command)[0] == 0
+        for embedding in kept:
+            # No padding: the long clip does not lengthen the others of its batch.
+            assert embedding.frames.untyped_storage().nbytes() == embedding.frames.nbytes
+            assert (embedding.frames.nbytes > 0) == bool(options)
+
+    def test_a_folder_of_others_is_refused_at_once(self, capsys, pretrained, tones, tmp_path, monkeypatch):
+        # Whoever runs the tests may be allowed everything.
+        monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != tmp_path)
+        monkeypatch.setattr(embed_command, "load_encoder", lambda *_: pytest.fail("The model is loaded."))
+        code, _, err = run(capsys, "embed", "-m", pretrained, tones, "-o", tmp_path / "out.npz")
+        assert code == 1
+        assert f"{tmp_path} may not be written to (permission denied)" in err
 
 
 class TestConvert:

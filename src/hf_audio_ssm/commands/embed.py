@@ -47,6 +47,8 @@ def _check_output(output: str) -> Path:
         raise InputError(
             f"--output {output}: {path if path.is_dir() else path.parent} is {'' if path.is_dir() else 'no '}folder"
         )
+    if not os.access(path.parent, os.W_OK):
+        raise InputError(f"--output {output}: {path.parent} may not be written to (permission denied)")
     if path.suffix == ".parquet":
         try:
             import pyarrow.parquet  # noqa: F401
@@ -57,19 +59,19 @@ def _check_output(output: str) -> Path:
 
 def _steps_first(frames: torch.Tensor) -> np.ndarray:
     """`([layers,] steps, hidden size)` as `(steps, [layers,] hidden size)`."""
-    return frames.movedim(-2, 0).cpu().numpy()
+    return frames.movedim(-2, 0).numpy()
 
 
 def write_npz(file: BinaryIO, paths: list[Path], embeddings: list[ClipEmbedding], with_frames: bool) -> None:
     """Writes arrays to an open binary file."""
     arrays = {
         "files": np.array([str(path) for path in paths]),
-        "clips": np.stack([embedding.clip.cpu().numpy() for embedding in embeddings]),
+        "clips": np.stack([embedding.clip.numpy() for embedding in embeddings]),
     }
     if with_frames:
         frames = [_steps_first(embedding.frames) for embedding in embeddings]
         arrays["frames"] = np.concatenate(frames)
-        arrays["timestamps"] = np.concatenate([embedding.timestamps.cpu().numpy() for embedding in embeddings])
+        arrays["timestamps"] = np.concatenate([embedding.timestamps.numpy() for embedding in embeddings])
         arrays["offsets"] = np.cumsum([0, *map(len, frames)])
     np.savez(file, **arrays)
 
@@ -117,7 +119,10 @@ def run(
 
     for batch in read_batches(paths, rate, batch_size, skip, "Embedding"):
         clips = [samples for _, samples in batch]
-        embeddings += embed(clips, rate, encoder, feature_extractor, pooling, layers, batch_size)
+        for embedding in embed(clips, rate, encoder, feature_extractor, pooling, layers, batch_size):
+            # Whatever is kept until the end: nothing on the device, no padding, and frames where they are written.
+            steps = embedding.frames.to("cpu", copy=True) if frames else torch.empty(0)
+            embeddings.append(ClipEmbedding(embedding.clip.cpu(), steps, embedding.timestamps.cpu()))
         used += [path for path, _ in batch]
     if embeddings:
         with tempfile.NamedTemporaryFile(dir=target.parent, prefix=f".{target.name}.", delete=False) as file:
