@@ -21,6 +21,8 @@ HUB = HubServer()
 _HOME = tempfile.TemporaryDirectory(prefix="hf_home_")
 # huggingface_hub reads these when it is imported.
 os.environ |= {"HF_ENDPOINT": HUB.address, "HF_HOME": _HOME.name, "HF_HUB_DISABLE_XET": "1", "HF_HUB_OFFLINE": "0"}
+# What runs on this machine is not behind a proxy, and needs no name of it, which may take minutes to look up.
+os.environ |= dict.fromkeys(("NO_PROXY", "no_proxy"), "127.0.0.1,localhost") | {"GLOO_SOCKET_IFNAME": "lo"}
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "examples"))
 

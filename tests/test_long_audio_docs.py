@@ -30,6 +30,8 @@ def test_scenes(tmp_path):
 
 def test_annotate(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
+    # In a narrower terminal, pandas leaves columns out.
+    monkeypatch.setenv("COLUMNS", "80")
     config = SsambaConfig(hidden_size=16, num_hidden_layers=2, num_labels=2, id2label={0: "background", 1: "word"})
     SsambaForAudioFrameClassification(config).save_pretrained("outputs/scenes")
     SsambaFeatureExtractor().save_pretrained("outputs/scenes")

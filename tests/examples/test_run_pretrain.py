@@ -129,7 +129,7 @@ class Script:
 
     def __init__(self, *words, launcher=(sys.executable,)):
         self.out, self.errors = (tempfile.TemporaryFile("w+") for _ in range(2))
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "1", "GLOO_SOCKET_IFNAME": "lo"}
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "1"}
         command = [*launcher, run_pretrain.__file__, *words]
         self.process = subprocess.Popen(command, stdout=self.out, stderr=self.errors, env=environment)
 
@@ -138,7 +138,7 @@ class Script:
             assert self.process.poll() is None, "the run ended by itself"
             time.sleep(0.01)
 
-    def finish(self, seconds: float = 240) -> tuple[int, str, str]:
+    def finish(self, seconds: float = 600) -> tuple[int, str, str]:
         """Exit status, output and errors."""
         try:
             self.process.wait(seconds)
@@ -374,19 +374,19 @@ def test_the_learning_rate_is_halved_on_a_plateau_and_kept_in_its_state():
 
 
 def test_killed_at_any_step_it_continues_to_the_same_weights(clips, tmp_path):
-    arguments = {"max_steps": 60, "eval_steps": 60, "save_steps": 3, "num_workers": 1}
+    arguments = {"max_steps": 150, "eval_steps": 150, "save_steps": 3, "num_workers": 1}
     whole = Script(*command_line(clips, tmp_path / "whole", **arguments))
     killed = Script(*command_line(clips, tmp_path / "killed", **arguments))
     killed.wait_for_checkpoint(tmp_path / "killed")
     time.sleep(random.uniform(0, 0.5))
     killed.process.kill()
     assert killed.finish()[0] == -signal.SIGKILL
-    assert not (tmp_path / "killed" / "evaluations" / "step-60").exists()
+    assert not (tmp_path / "killed" / "evaluations" / "step-150").exists()
     again = Script(*command_line(clips, tmp_path / "killed", **arguments, resume_from_checkpoint="latest"))
     for run in (whole, again):
         status, _, errors = run.finish()
         assert status == 0, errors
-    assert_equal_weights(weights(tmp_path / "whole", 60), weights(tmp_path / "killed", 60))
+    assert_equal_weights(weights(tmp_path / "whole", 150), weights(tmp_path / "killed", 150))
 
 
 def test_sigterm_saves_before_it_stops(clips, tmp_path):

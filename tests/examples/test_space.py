@@ -173,7 +173,8 @@ def serve(command: str, folder: Path, python: Path | str = sys.executable) -> It
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [python, *arguments, "--port", str(port)]
+    # Unbuffered: the line that is waited for would stay in the server's buffer.
+    command = [python, "-u", *arguments, "--port", str(port)]
     with subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, text=True) as server:
         try:
             assert any("Running on" in line for line in server.stdout)
@@ -183,7 +184,7 @@ def serve(command: str, folder: Path, python: Path | str = sys.executable) -> It
 
 
 def check_page(address: str) -> None:
-    with urlopen(address) as page:
+    with urlopen(address, timeout=60) as page:
         assert "Audio state-space models" in page.read().decode()
 
 
