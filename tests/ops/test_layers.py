@@ -228,6 +228,28 @@ def test_hidden_states_can_be_had(define):
         torch.testing.assert_close(own, wanted, rtol=1e-4, atol=1e-4)
 
 
+def test_hidden_states_cost_nothing_afterwards(calls):
+    """The hooks that they need stay on the layers."""
+    model, inputs = make_model(), torch.randn(1, 64, 16)
+    with torch.no_grad():
+        expected = model(inputs).last_hidden_state
+        assert len(calls) == 4
+        captured = model(inputs, output_hidden_states=True).hidden_states
+        calls.clear()
+        assert torch.equal(model(inputs).last_hidden_state, expected)
+        assert len(calls) == 4
+        model.config.output_hidden_states = True
+        again = model(inputs).hidden_states
+        assert all(torch.equal(*states) for states in zip(captured, again, strict=True))
+        (last,) = (state for state in model(inputs, output_hidden_states=[4]).hidden_states if state is not None)
+        assert torch.equal(last, captured[4])
+        calls.clear()
+        model(inputs, output_hidden_states=False)
+        assert len(calls) == 4
+        model.layers[1].register_forward_hook(lambda module, arguments, output: (2 * output[0], *output[1:]))
+        assert not torch.allclose(model(inputs, output_hidden_states=False).last_hidden_state, expected)
+
+
 def test_the_modules_are_called_where_they_have_to_be(calls, monkeypatch):
     model, inputs = make_model(), torch.randn(1, 20, 24)
     run(model, inputs.requires_grad_()).sum().backward()

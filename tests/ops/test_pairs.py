@@ -238,6 +238,17 @@ def test_what_sits_on_a_module_that_is_not_called_keeps_its_pair_apart(pairs_run
     assert len(called) == (0 if name.endswith("ssm") else 1)
 
 
+def test_hidden_states_keep_pairs_apart_only_where_they_are_asked_for(pairs_run):
+    model = make_model().eval()
+    input_values = torch.randn(2, 64, 16)
+    with torch.no_grad():
+        states = model(input_values, output_hidden_states=True).hidden_states
+        assert len(states) == 5
+        assert not pairs_run
+        model(input_values)
+    assert pairs_run == ["convolution", "scan"] * 2
+
+
 def test_hooks_on_projections_act(pairs_run):
     model = make_model(num_hidden_layers=2).eval()
     input_values = torch.randn(2, 64, 16)

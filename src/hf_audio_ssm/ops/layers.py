@@ -48,6 +48,7 @@ def bidirectional_layers(
     hidden_states: Tensor,
     paired: bool,
     clip_shapes: Sequence[tuple[int, int]] | None = None,
+    idle_hooks: str | None = None,
 ) -> Tensor | None:
     """`bidirectional_layer` one after the other.
 
@@ -57,6 +58,7 @@ def bidirectional_layers(
         paired: the layers are an even number, and the second one of each pair reads what the first one reads, and adds to
             what the first one returns.
         clip_shapes: as in `bidirectional_mixing`.
+        idle_hooks: name of a Python module whose forward hooks on layers do nothing now.
 
     Returns:
         As `bidirectional_layer`; None also where something sits on a layer.
@@ -64,7 +66,7 @@ def bidirectional_layers(
     Raises:
         ValueError: as `bidirectional_layer`.
     """
-    if not all(map(is_untouched, layers)):
+    if not all(is_untouched(layer, idle_hooks) for layer in layers):
         return None
     return _run_layers(layers, hidden_states, hidden_states, paired, clip_shapes)
 

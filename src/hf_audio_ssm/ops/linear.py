@@ -93,10 +93,16 @@ def read_plain(module: nn.Module, kind: type[nn.Module]) -> tuple[Tensor, Tensor
     return (module.weight, module.bias) if is_plain(module, kind) else None
 
 
-def is_untouched(module: nn.Module) -> bool:
-    """Whether calling the module runs its class's `forward` and nothing else: accelerate replaces it on the instance."""
+def is_untouched(module: nn.Module, idle_hooks: str | None = None) -> bool:
+    """
+    Whether calling the module runs its class's `forward` and nothing else: accelerate replaces it on the instance. Forward
+    hooks that the Python module `idle_hooks` defines count for nothing.
+    """
+    hooks = module._forward_hooks
+    if hooks and idle_hooks is not None:
+        hooks = [hook for hook in hooks.values() if hook.__module__ != idle_hooks]
     return "forward" not in module.__dict__ and not (
-        module._forward_hooks
+        hooks
         or module._forward_pre_hooks
         or module._backward_hooks
         or module._backward_pre_hooks

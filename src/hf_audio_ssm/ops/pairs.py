@@ -16,6 +16,7 @@ def pairs_pay(
     layers: Sequence[nn.Module],
     hidden_states: Tensor,
     clip_shapes: Sequence[tuple[int, int]] | None = None,
+    idle_hooks: str | None = None,
 ) -> bool:
     """Whether `bidirectional_mixer_pair` is faster for two layers than one layer after the other, and computes the same.
 
@@ -23,6 +24,7 @@ def pairs_pay(
         layers: have `norm` and `mixer`, as in `bidirectional_layer`.
         hidden_states: (batch, length, hidden size), what both read.
         clip_shapes: as in `bidirectional_mixing`.
+        idle_hooks: as in `bidirectional_layers`.
 
     Returns:
         False where the backend has no kernels for pairs, where one layer is enough work for the device by itself (and takes
@@ -39,7 +41,8 @@ def pairs_pay(
         return False
     for layer in layers:
         mixer = layer.mixer
-        if not all(map(is_untouched, (layer, mixer, mixer.forward_ssm, mixer.backward_ssm))):
+        modules = (mixer, mixer.forward_ssm, mixer.backward_ssm)
+        if not (is_untouched(layer, idle_hooks) and all(map(is_untouched, modules))):
             return False
     # A compiler shall not ask for sizes that it keeps open.
     if torch.compiler.is_compiling():

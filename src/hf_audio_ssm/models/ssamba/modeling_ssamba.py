@@ -312,12 +312,13 @@ def can_join(
     second: nn.Module,
     hidden_states: torch.Tensor,
     clip_shapes: tuple[tuple[int, int], ...] | None,
+    idle_hooks: str | None,
 ) -> bool:
     """Whether the layers of a pair are computed at once: where that is faster, and nothing sits on what is then not called."""
     layers = (first, second)
     if ops is None or not all(type(layer) is SsambaLayer and layer.mixer.is_fusible for layer in layers):
         return False
-    return ops.pairs_pay(layers, hidden_states, clip_shapes)
+    return ops.pairs_pay(layers, hidden_states, clip_shapes, idle_hooks)
 
 
 class SsambaPreTrainedModel(PatchEncoderPreTrainedModel, PreTrainedModel):
@@ -371,16 +372,22 @@ class SsambaModel(PatchEncoderModel, SsambaPreTrainedModel):
         )
         self.post_init()
 
-    def run_layers(self, hidden_states: torch.Tensor, clip_shapes: tuple[tuple[int, int], ...] | None) -> torch.Tensor:
+    def run_layers(
+        self,
+        hidden_states: torch.Tensor,
+        clip_shapes: tuple[tuple[int, int], ...] | None,
+        idle_hooks: str | None = None,
+    ) -> torch.Tensor:
         """The residual stream `(batch_size, length, hidden_size)` through all layers."""
         if all(map(can_fuse, self.layers)):
-            stream = ops.bidirectional_layers(self.layers, hidden_states, self.config.paired_layers, clip_shapes)
+            paired = self.config.paired_layers
+            stream = ops.bidirectional_layers(self.layers, hidden_states, paired, clip_shapes, idle_hooks)
             if stream is not None:
                 return stream
         update = None
         if self.config.paired_layers:
             for first, second in zip(self.layers[::2], self.layers[1::2], strict=True):
-                if can_join(first, second, hidden_states, clip_shapes):
+                if can_join(first, second, hidden_states, clip_shapes, idle_hooks):
                     hidden_states, update = first(hidden_states, None, update, clip_shapes, partner=second)
                     continue
                 residual, first_output = first(hidden_states, None, update, clip_shapes)
@@ -402,8 +409,15 @@ class SsambaModel(PatchEncoderModel, SsambaPreTrainedModel):
         """Runs the layers and the last layer norm, see the base class."""
         # In low precision the stream would lose the small updates of deep layers.
         hidden_states = hidden_states.to(torch.promote_types(hidden_states.dtype, torch.float32))
-        with nullcontext() if ops is None or torch.compiler.is_compiling() else ops.shared_buffers():
-            hidden_states = self.run_layers(hidden_states, clip_shapes)
+        is_compiling = torch.compiler.is_compiling()
+        captures = any(
+            kwargs.get(f"output_{key}", getattr(self.config, f"output_{key}", False))
+            for key in self._can_record_outputs
+        )
+        # What `capture_outputs` once put on all layers, to stay there, does nothing where it captures nothing.
+        idle_hooks = None if captures or is_compiling else capture_outputs.__module__
+        with nullcontext() if ops is None or is_compiling else ops.shared_buffers():
+            hidden_states = self.run_layers(hidden_states, clip_shapes, idle_hooks)
         return PatchEncoderOutput(last_hidden_state=self.layernorm(hidden_states))
 
 
