@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader
 from transformers.audio_utils import load_audio
 
 from hf_audio_ssm.data.decoding import check_clips, read_audio, read_seconds
+from hf_audio_ssm.data.streaming import AudioStream
 from hf_audio_ssm.errors import ClipError, InputError
 
 
@@ -65,6 +66,15 @@ def test_lengths_come_from_headers(tones, tmp_path):
     ):
         with pytest.raises(ClipError, match=rf"{name}.wav: {reason}"):
             read_seconds(tmp_path / f"{name}.wav")
+
+
+def test_integers_of_unknown_scale_are_refused():
+    widened = {"array": np.full(8_000, 1000, dtype=np.int64), "sampling_rate": 16_000}
+    with pytest.raises(ClipError, match="holds int64 samples far below that type's full scale"):
+        read_audio(widened, 16_000)
+    with pytest.raises(ClipError, match="block 0: holds int64 samples"):
+        list(AudioStream([widened], 16_000))
+    assert read_audio({"array": [0, 1] * 4000, "sampling_rate": 16_000}, 16_000).max() == 1
 
 
 @pytest.mark.parametrize("dtype", ["int16", "int32", "uint8"])

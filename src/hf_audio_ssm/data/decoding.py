@@ -93,11 +93,20 @@ def read_audio(
     return np.ascontiguousarray(samples, dtype=np.float32)
 
 
-def scale_integers(samples: np.ndarray) -> np.ndarray:
-    """Integers as fractions of their type's full scale; floats as they are."""
+def scale_integers(samples: np.ndarray, name: str) -> np.ndarray:
+    """
+    Integers as fractions of their type's full scale; floats as they are.
+
+    Raises:
+        [`ClipError`]: For 64-bit integers that cannot be 64-bit samples, such as those of 16 bits that NumPy has widened.
+    """
     if samples.dtype.kind not in "iu":
         return samples
     info = np.iinfo(samples.dtype)
+    if info.bits == 64 and 0 < np.abs(samples).max(initial=0) < 2**31:
+        raise ClipError(
+            name, f"holds {samples.dtype} samples far below that type's full scale, so their own scale is unknown"
+        )
     full_scale = 2.0 ** (info.bits - 1)
     return (samples - (full_scale if info.min == 0 else 0.0)) / full_scale
 
@@ -163,7 +172,7 @@ def _read(
         start, wanted = crop(samples.shape[-1], rate)
         samples = samples[..., start : start + wanted]
         if not isinstance(clip["array"], (list, tuple)):
-            samples = scale_integers(samples)
+            samples = scale_integers(samples, name)
         return samples.astype(np.float32, copy=False), rate
 
     try:

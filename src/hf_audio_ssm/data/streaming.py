@@ -346,6 +346,6 @@ class AudioStream:
             if samples.ndim != 2 or channels > max(length, MAX_CHANNELS_OF_SHORT_BLOCKS):
                 raise ClipError(name, f"has shape {samples.shape}; expected (samples,) or (channels, samples)")
             if not isinstance(block["array"], (list, tuple)):
-                samples = scale_integers(samples)
+                samples = scale_integers(samples, name)
             if length:
                 yield samples.astype(np.float32), rate

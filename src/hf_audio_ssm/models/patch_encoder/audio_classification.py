@@ -55,9 +55,9 @@ class PatchEncoderForAudioClassification(PatchEncoderClassifier):
             input_values (`torch.Tensor` of shape `(batch_size, frames, num_mel_bins)`):
                 Normalised log-mel spectrogram from the feature extractor.
             labels (`torch.Tensor` of shape `(batch_size,)` or `(batch_size, num_labels)`, *optional*):
-                Class indices, also of shape `(batch_size, 1)`, or shares of the classes (single-label), zeros and ones for each class (multi-label), or
-                numbers (regression), by `config.problem_type`; without one, `num_labels == 1` means regression, integer
-                labels single-label and others multi-label.
+                Class indices, also of shape `(batch_size, 1)`, or shares of the classes (single-label), zeros and ones
+                for each class (multi-label), or numbers (regression), by `config.problem_type`; without one,
+                `num_labels == 1` means regression, integer labels single-label and others multi-label.
             attention_mask (`torch.Tensor` of shape `(batch_size, frames)`, *optional*):
                 Ones, then zeros at the padded frames of shorter clips, see the encoder.
             encoder_features (`torch.Tensor`, *optional*):

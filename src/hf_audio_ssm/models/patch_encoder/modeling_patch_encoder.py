@@ -92,8 +92,8 @@ class PatchEncoderModel:
                 Normalised log-mel spectrogram from the feature extractor, of any length from one patch up.
             attention_mask (`torch.Tensor` of shape `(batch_size, frames)`, *optional*):
                 Ones, then zeros at the padded frames of shorter clips, as the feature extractor returns it. Each clip is
-                then encoded as if it came alone, without its padding (but for what fills up one patch). By default, as in the original, the encoder reads
-                every frame that it is given.
+                then encoded as if it came alone, without its padding (but for what fills up one patch). By default, as
+                in the original, the encoder reads every frame that it is given.
             bool_masked_pos (`torch.BoolTensor` of shape `(batch_size, patches)`, *optional*):
                 Patches to replace by the mask embedding, frequency-major.
 
