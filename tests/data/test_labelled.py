@@ -144,14 +144,29 @@ NAMES = datasets.ClassLabel(names=["a", "b", "c"])
          r"split test names its classes \['b', 'a'\]"),
         ({"train": make_table(["a", "b", "b", "b"])}, "label 'a' has 1 clips"),
         ({"train": make_table([[0, 1], [1, 0, 1], [0, 1, 1]])}, r"1.wav .*has the label 1 twice in \[1, 0, 1\]"),
-        ({"train": make_table([[True, False], [True, True]])}, "has the label True twice"),
-        ({"train": make_table([[0.0, 1.0], [1.0, 0.0]])}, "must hold the indices or the names .* type float64"),
+        ({"train": make_table([[True, False], [True, False]])}, "no training clip has the labels 1"),
+        ({"train": make_table([[0.0, 0.5], [1.0, 0.0]])}, "must hold the indices or the names .* type float64"),
         ({"train": make_table([["a"], ["b"], ["c"]])}, "too few clips of each label to draw validation"),
     ],
 )  # fmt: skip
 def test_wrong_labels(tables, message):
     with pytest.raises(InputError, match=message):
         label_clips(tables, "data")
+
+
+@pytest.mark.parametrize("kind", [int, bool, float])
+def test_a_zero_or_a_one_for_every_class(kind):
+    hot = [[1, 0, 0], [0, 1, 1], [0, 0, 0], [1, 0, 1]] * 5
+    clips = label_clips({"train": make_table([list(map(kind, label)) for label in hot])}, "data")
+    assert clips.is_multi_label
+    assert clips.names == ["0", "1", "2"]
+    found = {row["audio"]["path"]: row["label"] for split in clips.splits.values() for row in split}
+    assert found == {f"{row}.wav": [place for place in range(3) if label[place]] for row, label in enumerate(hot)}
+
+
+def test_lists_of_both_of_two_classes_are_labels():
+    clips = label_clips({"train": make_table([[0, 1], [1, 0]] * 9)}, "data")
+    assert sorted(clips.splits["train"]["label"][0]) == [0, 1]
 
 
 def test_clips_of_several_labels_are_drawn_so_that_train_has_every_class():

@@ -189,6 +189,17 @@ class LabelledDataArguments:
         return next(iter(tables.values()))
 
 
+def _count_places(tables: dict[str, datasets.Dataset]) -> int | None:
+    """How many classes there are, where each clip's list holds a zero or a one for every class; None where it holds labels."""
+    lists = [label if isinstance(label, list) else [] for table in tables.values() for label in table["label"]]
+    num_places = len(lists[0])
+    if num_places < 2 or any(len(label) != num_places or not set(label) <= {0, 1} for label in lists):
+        return None
+    # Lists of 0 and 1, in any order, are also labels of two classes: whole numbers, each of which is there once.
+    are_labels = all(len(set(label)) == num_places and {type(value) for value in label} == {int} for label in lists)
+    return None if are_labels else num_places
+
+
 def label_clips(tables: dict[str, datasets.Dataset], source: str, seed: int = 0) -> LabelledClips:
     """
     Gives every label its class, checks all of them, and draws the splits that are missing.
@@ -196,14 +207,14 @@ def label_clips(tables: dict[str, datasets.Dataset], source: str, seed: int = 0)
     Args:
         tables (`dict[str, datasets.Dataset]`):
             Splits ("train" at least) with the columns `audio` and `label`: names, whole numbers or a `ClassLabel`, or
-            lists of these. The names of classes are those of the `ClassLabel`, or what occurs in train.
+            lists of these, or lists of a zero or a one for every class. The names of classes are those of the
+            `ClassLabel`, or what occurs in train, or the places in the lists.
         source (`str`): What messages call the data.
         seed (`int`, *optional*, defaults to 0): Of the draw.
 
     Raises:
-        [`InputError`]: If there is no train split, a split is empty, a label is missing, unknown or out of range, lists of
-            labels hold a number for every class, a class has no training clip, there is only one class, or too few clips
-            to draw a split from.
+        [`InputError`]: If there is no train split, a split is empty, a label is missing, unknown, out of range or there
+            twice, a class has no training clip, there is only one class, or too few clips to draw a split from.
     """
     if "train" not in tables:
         raise InputError(f"{source}: has the splits {', '.join(tables)}, but no train")
@@ -215,18 +226,21 @@ def label_clips(tables: dict[str, datasets.Dataset], source: str, seed: int = 0)
     is_multi_label = not isinstance(feature, (datasets.ClassLabel, datasets.Value))
     inner = feature.feature if is_multi_label else feature
 
-    if is_multi_label and isinstance(inner, datasets.Value) and inner.dtype.startswith("float"):
+    num_places = _count_places(tables) if is_multi_label and isinstance(inner, datasets.Value) else None
+    if is_multi_label and num_places is None and isinstance(inner, datasets.Value) and inner.dtype.startswith("float"):
         raise InputError(
-            f"{source}: lists of labels must hold the indices or the names of a clip's classes, got numbers of type "
-            f"{inner.dtype}; a number for every class is no such list"
+            f"{source}: lists of labels must hold the indices or the names of a clip's classes, or a zero or a one for every "
+            f"class, got other numbers of type {inner.dtype}"
         )
 
     def labels_of(table: datasets.Dataset) -> list[list]:
+        if num_places is not None:
+            return [[place for place, is_there in enumerate(label) if is_there] for label in table["label"]]
         return [label if isinstance(label, list) else [label] for label in table["label"]]
 
     occurring = {label for labels in labels_of(tables["train"]) for label in labels}
-    if isinstance(inner, datasets.ClassLabel):
-        names = list(inner.names)
+    if isinstance(inner, datasets.ClassLabel) or num_places is not None:
+        names = list(map(str, range(num_places))) if num_places is not None else list(inner.names)
         index = {value: value for value in range(len(names))}
     else:
         values = sorted(occurring - {None}, key=lambda value: (str(type(value)), value))
@@ -251,8 +265,8 @@ def label_clips(tables: dict[str, datasets.Dataset], source: str, seed: int = 0)
                 if label in index:
                     raise ClipError(
                         where,
-                        f"has the label {label!r} twice in {labels}, which looks like a zero or a one for every class; "
-                        "expected the indices or the names of the clip's classes",
+                        f"has the label {label!r} twice in {labels}; expected the indices or the names of the clip's classes, "
+                        "or of every clip a zero or a one for every class",
                     )
                 expected = f"0 ... {len(names) - 1}" if isinstance(inner, datasets.ClassLabel) else ", ".join(names)
                 raise ClipError(where, f"has the label {label!r}, expected one of {expected}")
