@@ -18,7 +18,6 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 from transformers import PreTrainedModel, set_seed
 
 from hf_audio_ssm.arguments import parse_arguments
@@ -29,6 +28,7 @@ from hf_audio_ssm.errors import InputError
 from hf_audio_ssm.evaluation_report import TrainingReport
 from hf_audio_ssm.fine_tuning import FineTuningArguments, FineTuningTrainer, fold_arguments, make_trainer
 from hf_audio_ssm.plots import plot_augmentation, save_figure
+from hf_audio_ssm.text_files import mean_and_deviation
 
 
 ARGUMENTS = (LabelledDataArguments, ClassifierArguments, AugmentationArguments, FineTuningArguments)
@@ -78,8 +78,8 @@ def main(
         results.append(fine_tune(clips, data, classifier, augmentation, own, model_of, save_more))
     for name in results[0]:
         values = [result[name] for result in results]
-        spread = f" ± {np.std(values):.4f} over {len(values)} folds" if len(values) > 1 else ""
-        print(f"{name}: {np.mean(values):.4f}{spread}")
+        folds = f"{mean_and_deviation(values)} over {len(values)} folds"
+        print(f"{name}: {folds if len(values) > 1 else f'{values[0]:.4f}'}")
     return results
 
 

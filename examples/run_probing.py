@@ -13,7 +13,6 @@ and `pipeline`, or its adapters, with a model card. Of a prototypical probe ther
 import sys
 from pathlib import Path
 
-import numpy as np
 import torch
 from transformers import FeatureExtractionMixin, PreTrainedModel
 from transformers.utils import logging
@@ -29,7 +28,7 @@ from hf_audio_ssm.errors import InputError
 from hf_audio_ssm.evaluation_report import split_results
 from hf_audio_ssm.model_card import classifier_card, read_base_model
 from hf_audio_ssm.plots import plot_similarity, save_figure
-from hf_audio_ssm.text_files import markdown_table, write_text
+from hf_audio_ssm.text_files import markdown_table, mean_and_deviation, write_text
 
 
 def draw_similarity(
@@ -82,10 +81,7 @@ def main(
             draw_similarity(model, comparison.feature_extractor, clips, output_dir / "similarity.png")
 
     names = list(next(iter(results.values())))
-    rows = [
-        [method, *(f"{np.mean(values[name]):.4f} ± {np.std(values[name]):.4f}" for name in names)]
-        for method, values in results.items()
-    ]
+    rows = [[method, *(mean_and_deviation(values[name]) for name in names)] for method, values in results.items()]
     text = markdown_table(["", *names], rows)
     write_text(output_dir / "probing.md", text)
     print(text)

@@ -327,8 +327,12 @@ def test_bad_arguments_are_refused_before_anything_is_read(checkpoint, recording
     model = FrameModel.from_pretrained(checkpoint)
     for arguments, error, message in [
         ({"max_memory": 0}, ValueError, "`max_memory` must be a positive number, got 0"),
-        ({"max_memory": 1e4}, ValueError, "leave windows of .* frames; at least 60 are needed"),
-        ({"window_seconds": 0.1}, ValueError, "leave windows of 10 frames; at least 60 are needed"),
+        ({"max_memory": 1e4}, ValueError, "leave windows of .* s; at least 0.6 s are needed"),
+        (
+            {"window_seconds": 0.1},
+            ValueError,
+            "leave windows of 0.1 s; at least 0.6 s are needed, with time steps of 0.1 s",
+        ),
         ({"window_seconds": -1}, ValueError, "`window_seconds` must be a positive number, got -1"),
         ({"overlap_seconds": float("nan")}, ValueError, "`overlap_seconds`"),
         ({"threshold": 3}, ValueError, "`threshold` must be between 0 and 1, got 3"),

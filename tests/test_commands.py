@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The command line: what it prints and writes, its exit codes, and what it refuses."""
 
+import itertools
 import json
 import logging
 import os
@@ -16,6 +17,7 @@ import torch
 import transformers
 from golden import load_case
 from tones import write_broken_clips, write_tone
+from transformers import AutoModel
 
 import hf_audio_ssm
 from hf_audio_ssm import (
@@ -30,6 +32,7 @@ from hf_audio_ssm.commands import embed as embed_command
 from hf_audio_ssm.console import without_retries
 from hf_audio_ssm.data.decoding import read_audio
 from hf_audio_ssm.data.folders import list_audio
+from hf_audio_ssm.embedding import load_encoder
 
 
 RATE = 16_000
@@ -229,6 +232,32 @@ class TestClassify:
         code, _, err = run(capsys, "classify", "-m", tmp_path, tones)
         assert code == 1
         assert "both lack fitting weights: classifier.dense.bias, classifier.dense.weight" in err
+
+    def test_adapters_of_an_encoder(self, capsys, pretrained, tones, tmp_path):
+        """By `save_adapted` or by PEFT alone, on a base with a head or none: to embed with, and nothing to classify by."""
+        adapters = pytest.importorskip("hf_audio_ssm.adapters")
+        SsambaForAudioClassification.from_pretrained(pretrained).save_pretrained(tmp_path / "headed")
+        SsambaFeatureExtractor(max_length=64).save_pretrained(tmp_path / "headed")
+        samples = read_audio(tones / "high" / "0.wav", RATE)
+        for base, kind, save in itertools.product(
+            (Path(pretrained), tmp_path / "headed"),
+            (AutoModel, SsambaForAudioClassification),
+            (adapters.save_adapted, adapters.peft.PeftModel.save_pretrained),
+        ):
+            folder = tmp_path / f"{base.name}-{kind.__name__}-{save.__name__}"
+            model = kind.from_pretrained(base)
+            config = adapters.adapter_config(model, modules_to_save=None, init_lora_weights=False)
+            model = adapters.peft.get_peft_model(model, config).eval()
+            save(model, folder)
+            encoder, feature_extractor = load_encoder(folder)
+            expected = embed(samples, RATE, model.get_base_model().base_model, feature_extractor).clip
+            torch.testing.assert_close(embed(samples, RATE, encoder, feature_extractor).clip, expected)
+            code, _, err = run(capsys, "classify", "-m", folder, tones / "high" / "0.wav")
+            has_head = kind is SsambaForAudioClassification and base.name == "headed"
+            assert code == (0 if has_head else 1), (folder, err)
+            if not has_head:
+                assert "error: " in err
+                assert "Traceback" not in err
 
     def test_other_files_in_a_folder_are_told_in_one_line(self, capsys, classifier, tmp_path):
         write_tone(tmp_path / "clips" / "tone.wav", 500)

@@ -14,7 +14,7 @@ from transformers import AutoConfig, AutoModelForAudioClassification, PreTrained
 from transformers.utils import cached_file
 
 from .errors import InputError
-from .hub_names import model_on_hub
+from .hub_names import CLASSIFIER_CONFIG, model_on_hub
 from .hub_push import push_folder
 from .models import LORA_TARGET_MODULES
 from .text_files import write_text
@@ -23,7 +23,6 @@ from .text_files import write_text
 # Of `LORA_TARGET_MODULES`, the modules whose input (not output) IA3 scales.
 IA3_FEEDFORWARD_MODULES = {"ssamba": ["out_proj"], "ssast": ["fc2"]}
 
-CLASSIFIER_CONFIG = "classifier_config.json"
 ADAPTER_METHODS = ("lora", "dora", "rslora", "ia3")
 
 
@@ -121,7 +120,7 @@ def load_adapted(
     token: str | bool | None = None,
 ) -> peft.PeftModel:
     """
-    Loads what [`save_adapted`] or [`push_adapted`] saved, and the base model by the name that was saved with it.
+    Loads what [`save_adapted`], [`push_adapted`] or PEFT alone saved, and the base model by the name that was saved with it.
 
     Args:
         name_or_path (`str`): A folder or a Hub name.
@@ -131,13 +130,16 @@ def load_adapted(
 
     Raises:
         `OSError`: If the adapters, their configuration or the base model cannot be found.
-        [`InputError`]: If neither the adapters nor the base model hold some of the weights, such as the head.
+        [`InputError`]: If neither the adapters nor the base model hold some of the weights, such as the head, or the
+            adapters are none of a classifier.
     """
     hub = {"revision": revision, "token": token}
     adapter_config = peft.PeftConfig.from_pretrained(name_or_path, **hub)
-    config_file = cached_file(name_or_path, CLASSIFIER_CONFIG, **hub)
-    fields = json.loads(Path(config_file).read_text(encoding="utf-8"))
-    config = AutoConfig.for_model(**fields)
+    config_file = cached_file(name_or_path, CLASSIFIER_CONFIG, _raise_exceptions_for_missing_entries=False, **hub)
+    # Without the file, the base model's own.
+    config = None
+    if config_file is not None:
+        config = AutoConfig.for_model(**json.loads(Path(config_file).read_text(encoding="utf-8")))
     base, info = AutoModelForAudioClassification.from_pretrained(
         adapter_config.base_model_name_or_path,
         config=config,
@@ -146,16 +148,26 @@ def load_adapted(
         token=token,
         output_loading_info=True,
     )
-    saved = set(adapter_config.modules_to_save or ())
     missing = info["missing_keys"] | {key for key, *_ in info["mismatched_keys"]}
-    if untrained := sorted(key for key in missing if saved.isdisjoint(key.split("."))):
+    saved = adapter_config.modules_to_save or ()
+    if untrained := sorted(key for key in missing if not any(f".{name}." in f".{key}." for name in saved)):
         raise InputError(
             f"`name_or_path` {str(name_or_path)!r} and its base model {adapter_config.base_model_name_or_path!r} both lack "
             f"fitting weights: {', '.join(untrained)}"
         )
     # The file has those of the base model, which may have had another head.
     base.config.architectures = [type(base).__name__]
-    return peft.PeftModel.from_pretrained(base, name_or_path, is_trainable=is_trainable, **hub)
+    model = peft.PeftModel.from_pretrained(base, name_or_path, is_trainable=is_trainable, **hub)
+    # PEFT leaves adapters as they were made where the file has none by their names.
+    absent = (
+        peft.get_peft_model_state_dict(model).keys() - peft.load_peft_weights(str(name_or_path), "cpu", **hub).keys()
+    )
+    if absent:
+        raise InputError(
+            f"`name_or_path` {str(name_or_path)!r} holds no adapters of a classifier: it lacks {min(absent)} ({len(absent)} "
+            "weights in all)"
+        )
+    return model
 
 
 def merge_adapted(model: peft.PeftModel) -> PreTrainedModel:

@@ -18,7 +18,7 @@ from transformers import AutoFeatureExtractor, AutoModelForAudioFrameClassificat
 from transformers.feature_extraction_utils import FeatureExtractionMixin
 
 from .data.streaming import AudioStream
-from .errors import ClipError
+from .errors import ClipError, InputError
 from .events import decode_events
 from .models.patch_encoder.audio_frame_classification import SECONDS_PER_FRAME
 from .models.patch_encoder.configuration_patch_encoder import PatchEncoderConfig
@@ -243,13 +243,21 @@ def annotate(
         [`Annotation`]
 
     Raises:
-        `ValueError`, `TypeError`: for arguments that cannot be used.
+        `ValueError`, `TypeError`: for arguments that cannot be used, such as a checkpoint without a trained head.
         [`ClipError`]: If the recording cannot be read, or is shorter than one patch.
         `KeyboardInterrupt`: with what was written, if interrupted.
     """
     if isinstance(model, (str, os.PathLike)):
         feature_extractor = feature_extractor or AutoFeatureExtractor.from_pretrained(model)
-        model = AutoModelForAudioFrameClassification.from_pretrained(model)
+        name = model
+        model, info = AutoModelForAudioFrameClassification.from_pretrained(name, output_loading_info=True)
+        # Of a clip's classifier, a linear head serves as well; of another one, only parts would be used.
+        wrong = {*info["missing_keys"], *(key for key in info["unexpected_keys"] if key.startswith("classifier."))}
+        if wrong:
+            raise InputError(
+                f"`model` {str(name)!r} has no trained head for labels along time: {', '.join(sorted(wrong))} of its head do "
+                "not fit; train one by examples/run_scene_labelling.py, or a linear classifier of clips"
+            )
     if not hasattr(model.config, "frames_per_label") or not hasattr(model, "frame_loss"):
         raise TypeError(f"`model` must be one for audio frame classification, got {type(model).__name__}.")
     if feature_extractor is None:
@@ -293,7 +301,8 @@ def annotate(
     overlap = max(overlap - overlap % step, math.ceil((patch + 2 * config.time_stride) / step) * step)
     if window < 2 * overlap:
         raise ValueError(
-            f"`max_memory` and `window_seconds` leave windows of {window} frames; at least {2 * overlap} are needed."
+            f"`max_memory` and `window_seconds` leave windows of {window * SECONDS_PER_FRAME:g} s; at least "
+            f"{2 * overlap * SECONDS_PER_FRAME:g} s are needed, with time steps of {step * SECONDS_PER_FRAME:g} s."
         )
 
     stream = AudioStream(audio, feature_extractor.sampling_rate)

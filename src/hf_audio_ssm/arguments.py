@@ -52,7 +52,7 @@ def parse_arguments(classes: Sequence[type], command_line: Sequence[str], descri
         One object of each class.
 
     Raises:
-        [`InputError`]: If a file cannot be used, or a value not be accepted.
+        [`InputError`]: If a file cannot be used, an argument is none, or a value not accepted.
     """
     parser = HfArgumentParser(classes, description=description)
     # Through the same parser, so that a file's values are converted and checked as the command line's are.
@@ -63,4 +63,7 @@ def parse_arguments(classes: Sequence[type], command_line: Sequence[str], descri
                 continue
             value = json.dumps(value) if isinstance(value, dict) else value
             words += [f"--{name}", *map(str, value if isinstance(value, list) else [value])]
-    return parser.parse_args_into_dataclasses(args=words + rest)
+    *parsed, unknown = parser.parse_args_into_dataclasses(args=words + rest, return_remaining_strings=True)
+    if unknown:
+        raise InputError(f"there is no argument {unknown[0]}; see --help")
+    return tuple(parsed)

@@ -2,18 +2,28 @@
 # SPDX-License-Identifier: Apache-2.0
 """Embeddings of clips and of their frames, from any encoder of patches, on a time axis in seconds."""
 
+import json
 import os
 from collections.abc import Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from transformers import AutoFeatureExtractor, AutoModel, PreTrainedModel, SequenceFeatureExtractor
+from transformers import (
+    AutoConfig,
+    AutoFeatureExtractor,
+    AutoModel,
+    PreTrainedConfig,
+    PreTrainedModel,
+    SequenceFeatureExtractor,
+)
 from transformers.utils import FEATURE_EXTRACTOR_NAME, cached_file, find_adapter_config_file
 
 from .errors import InputError
+from .hub_names import CLASSIFIER_CONFIG
 from .models.patch_encoder.configuration_patch_encoder import PatchEncoderConfig
 
 
@@ -73,37 +83,52 @@ def is_missing_folder(model: str) -> bool:
     return is_path and not os.path.isdir(model)
 
 
-def load_merged(model: str, revision: str | None = None) -> tuple[PreTrainedModel, SequenceFeatureExtractor] | None:
+def load_feature_extractor(model: str, revision: str | None = None) -> SequenceFeatureExtractor:
     """
-    Loads the classifier that [`save_adapted`] or [`push_adapted`] saved, with its adapters merged, and its feature extractor:
-    where none was saved beside them, that of the base model.
+    The feature extractor of a checkpoint, or of adapters: where none was saved beside these, that of their base model.
+
+    Args:
+        model (`str`): A folder, or a repository on the Hub.
+        revision (`str`, *optional*): Branch, tag or commit of the repository.
+
+    Raises:
+        `OSError`: If there is none.
+    """
+    found = cached_file(model, FEATURE_EXTRACTOR_NAME, revision=revision, _raise_exceptions_for_missing_entries=False)
+    if found is None and (adapters := find_adapter_config_file(model, revision=revision)) is not None:
+        fields = json.loads(Path(adapters).read_text(encoding="utf-8"))
+        model, revision = fields["base_model_name_or_path"], fields.get("revision")
+    return AutoFeatureExtractor.from_pretrained(model, revision=revision or "main")
+
+
+def load_merged(model: str, revision: str | None = None) -> PreTrainedModel | None:
+    """
+    Loads the classifier that adapters were saved of, and merges them into it.
 
     Args:
         model (`str`): A folder, or a repository on the Hub.
         revision (`str`, *optional*): Branch, tag or commit of the repository.
 
     Returns:
-        `tuple[PreTrainedModel, SequenceFeatureExtractor] | None`: `None` where there are no such adapters.
+        `PreTrainedModel | None`: `None` where there are no adapters.
 
     Raises:
         `OSError`: If something of it cannot be found.
-        [`InputError`]: If PEFT is not installed, or weights are missing.
+        [`InputError`]: If PEFT is not installed, weights are missing, or the adapters are none of a classifier.
     """
     if find_adapter_config_file(model, revision=revision) is None:
         return None
     try:
-        from .adapters import CLASSIFIER_CONFIG, load_adapted, merge_adapted
+        from .adapters import load_adapted, merge_adapted
     except ImportError as error:
-        raise InputError(f"{model} holds adapters, which need peft (pip install peft)") from error
-    hub = {"revision": revision, "_raise_exceptions_for_missing_entries": False}
-    # Adapters by PEFT alone are for transformers to load.
-    if cached_file(model, CLASSIFIER_CONFIG, **hub) is None:
-        return None
-    adapted = load_adapted(model, revision=revision)
-    if cached_file(model, FEATURE_EXTRACTOR_NAME, **hub) is None:
-        base = adapted.active_peft_config
-        model, revision = base.base_model_name_or_path, base.revision
-    return merge_adapted(adapted), AutoFeatureExtractor.from_pretrained(model, revision=revision or "main")
+        raise InputError("it holds adapters, which need peft (pip install peft)") from error
+    return merge_adapted(load_adapted(model, revision=revision))
+
+
+def _read_classifier_config(model: str, revision: str | None) -> PreTrainedConfig | None:
+    options = {"revision": revision, "_raise_exceptions_for_missing_entries": False}
+    found = cached_file(model, CLASSIFIER_CONFIG, **options)
+    return None if found is None else AutoConfig.for_model(**json.loads(Path(found).read_text(encoding="utf-8")))
 
 
 def load_encoder(
@@ -125,13 +150,21 @@ def load_encoder(
     if is_missing_folder(model):
         raise InputError(f"`model` {model!r} cannot be loaded: there is no such folder")
     try:
-        merged = load_merged(model, revision)
+        try:
+            merged = load_merged(model, revision)
+        # An encoder needs no head.
+        except InputError:
+            merged = None
+        missing = []
         if merged is not None:
-            encoder, feature_extractor, missing = merged[0].base_model, merged[1], set()
+            encoder = merged.base_model
         else:
-            encoder, info = AutoModel.from_pretrained(model, revision=revision, output_loading_info=True)
-            feature_extractor = AutoFeatureExtractor.from_pretrained(model, revision=revision)
+            config = _read_classifier_config(model, revision)
+            encoder, info = AutoModel.from_pretrained(
+                model, config=config, revision=revision, output_loading_info=True
+            )
             missing = info["missing_keys"]
+        feature_extractor = load_feature_extractor(model, revision)
     except (OSError, ValueError) as error:
         raise InputError(f"`model` {model!r} cannot be loaded: {error}") from error
     _check_encoder(encoder)

@@ -105,7 +105,7 @@ class FineTuningArguments(TrainingArguments):
         if self.max_steps > 0 and (self.epoch_decay is not None or self.average_from_epoch is not None):
             raise InputError(
                 "--epoch_decay and --average_from_epoch count the epochs of --num_train_epochs, and exclude --max_steps, got "
-                f"--max_steps {self.max_steps}"
+                f"--max_steps {self.max_steps}; for a few steps, --num_train_epochs may be a fraction"
             )
         if not self.eval_do_concat_batches:
             raise InputError("--eval_do_concat_batches must be true: metrics are of all clips together, got False")
@@ -335,6 +335,9 @@ class FineTuningTrainer(Trainer):
                 self.args.head_learning_rate_multiple,
                 self.args.prototype_learning_rate,
             )
+            for group in groups:
+                # As schedules note it, except those that wait for a plateau.
+                group["initial_lr"] = group["lr"]
             optimizer_class, options = self.get_optimizer_cls_and_kwargs(self.args, model)
             if self.args.coupled_weight_decay:
                 optimizer_class = torch.optim.Adam

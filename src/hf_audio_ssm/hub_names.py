@@ -6,6 +6,10 @@ import re
 from pathlib import Path
 
 
+# Beside adapters: the configuration of what they adapt (labels, head), which PEFT does not keep.
+CLASSIFIER_CONFIG = "classifier_config.json"
+
+
 def model_on_hub(model: str) -> str | None:
     """
     The name of a model repository on the Hub.

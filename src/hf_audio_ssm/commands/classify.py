@@ -18,10 +18,9 @@ import sys
 from pathlib import Path
 
 from tqdm.auto import tqdm
-from transformers import AutoFeatureExtractor, AutoModelForAudioClassification, pipeline
-from transformers.utils import find_adapter_config_file
+from transformers import AutoModelForAudioClassification, pipeline
 
-from ..embedding import is_missing_folder, load_merged
+from ..embedding import is_missing_folder, load_feature_extractor, load_merged
 from ..errors import InputError
 from .clips import add_clip_arguments, choose_device, exit_code, find_files, read_batches
 
@@ -42,17 +41,17 @@ def load_classifier(model: str, revision: str | None) -> tuple:
     if is_missing_folder(model):
         raise InputError(f"--model {model} cannot be loaded: there is no such folder")
     try:
-        merged = load_merged(model, revision)
-        if merged is not None:
-            return merged[0].eval(), merged[1]
-        classifier, info = AutoModelForAudioClassification.from_pretrained(
-            model, revision=revision, output_loading_info=True
-        )
-        feature_extractor = AutoFeatureExtractor.from_pretrained(model, revision=revision)
-        is_adapter = find_adapter_config_file(model, revision=revision) is not None
-    except (OSError, ValueError) as error:
+        classifier, untrained = load_merged(model, revision), None
+        if classifier is None:
+            classifier, info = AutoModelForAudioClassification.from_pretrained(
+                model, revision=revision, output_loading_info=True
+            )
+            untrained = info["missing_keys"]
+        feature_extractor = load_feature_extractor(model, revision)
+    # Weights of other shapes are a RuntimeError.
+    except (OSError, ValueError, RuntimeError) as error:
         raise InputError(f"--model {model} cannot be loaded: {error}") from error
-    if info["missing_keys"] and not is_adapter:
+    if untrained:
         raise InputError(f"--model {model} has no trained classifier; fine-tune it first")
     return classifier.eval(), feature_extractor
 

@@ -30,23 +30,26 @@ SPLIT_FOLDERS = {
 HELD_OUT = 0.15
 
 
-def _list_files(folder: Path, above: frozenset[Path] = frozenset()) -> Iterator[Path]:
-    """What is not hidden in a folder and those below it; `above` are the folders that it lies in, as links lead there."""
-    real = folder.resolve()
-    # Following a link back would not end.
-    if real in above:
-        return
-    try:
-        entries = list(folder.iterdir())
-    except PermissionError:
-        return
-    for path in entries:
-        if path.name.startswith("."):
+def _list_files(folder: Path) -> Iterator[Path]:
+    """What is not hidden in a folder and those below it, also where links lead; of each folder once."""
+    seen, own, linked = set(), [folder], []
+    # Links last: a folder is listed where it lies, if that is here, and not by the links to it.
+    while own or linked:
+        folder = own.pop() if own else linked.pop(0)
+        if (real := folder.resolve()) in seen:
             continue
-        if path.is_file():
-            yield path
-        elif path.is_dir():
-            yield from _list_files(path, above | {real})
+        seen.add(real)
+        try:
+            entries = sorted(folder.iterdir())
+        except PermissionError:
+            continue
+        for path in entries:
+            if path.name.startswith("."):
+                continue
+            if path.is_file():
+                yield path
+            elif path.is_dir():
+                (linked if path.is_symlink() else own).append(path)
 
 
 def list_audio(folder: Path) -> list[Path]:

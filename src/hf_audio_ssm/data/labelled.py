@@ -6,6 +6,7 @@ is wrong with the labels is said before anything is trained.
 """
 
 import os
+import warnings
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -164,6 +165,11 @@ class LabelledDataArguments:
         labels = [label for _, label in clips]
         if self.multi_label:
             labels = [[part.strip() for part in label.split(LABEL_SEPARATOR) if part.strip()] for label in labels]
+        elif several := [label for label in labels if LABEL_SEPARATOR in label]:
+            warnings.warn(
+                f"{folder}: {several[0]!r} is taken for the name of one label; for several labels a clip, --multi_label true",
+                stacklevel=2,
+            )
         columns = {"audio": [str(path) for path, _ in clips], "label": labels}
         if self.fold_column is not None:
             metadata = data_dir / "metadata.csv"
@@ -195,9 +201,7 @@ def _count_places(tables: dict[str, datasets.Dataset]) -> int | None:
     num_places = len(lists[0])
     if num_places < 2 or any(len(label) != num_places or not set(label) <= {0, 1} for label in lists):
         return None
-    # Lists of 0 and 1, in any order, are also labels of two classes: whole numbers, each of which is there once.
-    are_labels = all(len(set(label)) == num_places and {type(value) for value in label} == {int} for label in lists)
-    return None if are_labels else num_places
+    return num_places
 
 
 def label_clips(tables: dict[str, datasets.Dataset], source: str, seed: int = 0) -> LabelledClips:
@@ -213,8 +217,8 @@ def label_clips(tables: dict[str, datasets.Dataset], source: str, seed: int = 0)
         seed (`int`, *optional*, defaults to 0): Of the draw.
 
     Raises:
-        [`InputError`]: If there is no train split, a split is empty, a label is missing, unknown, out of range or there
-            twice, a class has no training clip, there is only one class, or too few clips to draw a split from.
+        [`InputError`]: If there is no train split, a split is empty, a label is missing, unknown or out of range, a class
+            has no training clip, there is only one class, or too few clips to draw a split from.
     """
     if "train" not in tables:
         raise InputError(f"{source}: has the splits {', '.join(tables)}, but no train")
@@ -226,7 +230,13 @@ def label_clips(tables: dict[str, datasets.Dataset], source: str, seed: int = 0)
     is_multi_label = not isinstance(feature, (datasets.ClassLabel, datasets.Value))
     inner = feature.feature if is_multi_label else feature
 
-    num_places = _count_places(tables) if is_multi_label and isinstance(inner, datasets.Value) else None
+    num_places = _count_places(tables) if is_multi_label else None
+    if num_places is not None and isinstance(inner, datasets.ClassLabel):
+        if num_places == len(inner.names):
+            raise InputError(
+                f"{source}: lists of a ClassLabel must hold the indices of a clip's classes, got a zero or a one for every class"
+            )
+        num_places = None
     if is_multi_label and num_places is None and isinstance(inner, datasets.Value) and inner.dtype.startswith("float"):
         raise InputError(
             f"{source}: lists of labels must hold the indices or the names of a clip's classes, or a zero or a one for every "
@@ -258,19 +268,14 @@ def label_clips(tables: dict[str, datasets.Dataset], source: str, seed: int = 0)
         classes = []
         for row, labels in enumerate(labels_of(table)):
             for label in labels:
-                # Names may well come twice, as those of events do.
-                if label in index and (isinstance(label, str) or labels.count(label) == 1):
-                    continue
-                where = f"{clip_name(table[row]['audio'])} (split {split}, row {row})"
-                if label in index:
-                    raise ClipError(
-                        where,
-                        f"has the label {label!r} twice in {labels}; expected the indices or the names of the clip's classes, "
-                        "or of every clip a zero or a one for every class",
+                if label not in index:
+                    expected = (
+                        f"0 ... {len(names) - 1}" if isinstance(inner, datasets.ClassLabel) else ", ".join(names)
                     )
-                expected = f"0 ... {len(names) - 1}" if isinstance(inner, datasets.ClassLabel) else ", ".join(names)
-                raise ClipError(where, f"has the label {label!r}, expected one of {expected}")
-            classes.append([index[label] for label in labels])
+                    where = f"{clip_name(table[row]['audio'])} (split {split}, row {row})"
+                    raise ClipError(where, f"has the label {label!r}, expected one of {expected}")
+            # Each once, however often a list of events names it.
+            classes.append(list(dict.fromkeys(index[label] for label in labels)))
         encoded[split] = classes
     counts = np.bincount([label for labels in encoded["train"] for label in labels], minlength=len(names))
     if not counts.all():
@@ -298,6 +303,12 @@ def label_clips(tables: dict[str, datasets.Dataset], source: str, seed: int = 0)
                     drawn[split].remove(index)
                     drawn["train"].append(index)
                     np.add.at(counts, encoded["train"][index], 1)
+            # In their place, one that train can do without.
+            spare = [index for index in drawn["train"] if (counts[encoded["train"][index]] > 1).all()]
+            if not drawn[split] and spare:
+                drawn["train"].remove(spare[0])
+                drawn[split].append(spare[0])
+                np.add.at(counts, encoded["train"][spare[0]], -1)
             if not drawn[split]:
                 raise InputError(f"{source}: has too few clips of each label to draw {split} from them")
         for split, indices in drawn.items():

@@ -71,6 +71,7 @@ def is_eager(inputs: Tensor) -> bool:
     """Whether nothing but autograd watches these inputs on a CPU: no autocast, compiler, tracer or transform."""
     return (
         not torch.compiler.is_compiling()
+        and not torch.jit.is_tracing()
         and type(inputs) is Tensor
         and inputs.device.type == "cpu"
         and not torch.is_autocast_enabled("cpu")

@@ -91,7 +91,8 @@ def map_rows(function: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
         inputs: the tensors.
     """
     first = inputs[0]
-    if first.numel() * first.element_size() < LARGE_BYTES or not all(map(is_eager_inference, inputs)):
+    # In this order: an exporter would make the comparison a condition on the batch.
+    if not all(map(is_eager_inference, inputs)) or first.numel() * first.element_size() < LARGE_BYTES:
         return function(*inputs)
     *leading, features = first.shape
     rows = [tensor.reshape(-1, tensor.shape[-1]) for tensor in inputs]

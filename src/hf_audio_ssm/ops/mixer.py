@@ -44,7 +44,8 @@ def bidirectional_mixer(
         ValueError: as `bidirectional_mixing`.
     """
     token_size = 2 * mixer.forward_ssm.A_log.shape[0] * hidden_states.element_size()
-    if math.prod(hidden_states.shape[:2]) * token_size >= LARGE_BYTES and _can_share_buffers(mixer, hidden_states):
+    # In this order: an exporter would make the comparison a condition on the batch.
+    if _can_share_buffers(mixer, hidden_states) and math.prod(hidden_states.shape[:2]) * token_size >= LARGE_BYTES:
         outputs = empty(hidden_states.shape, hidden_states.dtype)
         groups = (split_clips(tensor, clip_shapes) for tensor in (hidden_states, outputs))
         for group, group_outputs in zip(*groups, strict=True):
