@@ -16,7 +16,7 @@ import soundfile
 import torch
 
 import hf_audio_ssm
-from hf_audio_ssm import SsambaConfig, SsambaFeatureExtractor, SsambaForAudioClassification, annotation
+from hf_audio_ssm import SsambaConfig, SsambaFeatureExtractor, SsambaForAudioClassification, SsambaModel, annotation
 from hf_audio_ssm import SsambaForAudioFrameClassification as FrameModel
 from hf_audio_ssm.data import streaming
 from hf_audio_ssm.errors import ClipError
@@ -321,6 +321,22 @@ def test_a_recording_without_events(checkpoint, tmp_path):
     assert json.loads((tmp_path / "audio.json").read_text()) == []
     assert (tmp_path / "audio.rttm").read_text() == (tmp_path / "audio.txt").read_text() == ""
     assert (tmp_path / "audio.png").is_file()
+
+
+@pytest.mark.parametrize("classifier_type", [None, "linear", "attentive", "prototypical"])
+def test_heads_that_nobody_trained_for_it_are_refused(checkpoint, recording, tmp_path, classifier_type):
+    config = SsambaConfig.from_pretrained(checkpoint)
+    if classifier_type is None:
+        SsambaModel(config).save_pretrained(tmp_path)
+    else:
+        config.classifier_type = classifier_type
+        SsambaForAudioClassification(config).save_pretrained(tmp_path)
+    SsambaFeatureExtractor.from_pretrained(checkpoint).save_pretrained(tmp_path)
+    if classifier_type == "linear":
+        assert hf_audio_ssm.annotate(recording, tmp_path).labels == list(config.id2label.values())
+    else:
+        with pytest.raises(ValueError, match="has no trained head for labels along time: classifier"):
+            hf_audio_ssm.annotate(recording, tmp_path)
 
 
 def test_bad_arguments_are_refused_before_anything_is_read(checkpoint, recording):

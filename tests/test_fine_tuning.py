@@ -180,6 +180,8 @@ def test_a_plateau_of_a_metric_is_where_it_no_longer_rises(clips, encoder, tmp_p
         trainer = make(clips, encoder, tmp_path, **options, **chosen)
         trainer.create_optimizer_and_scheduler(num_training_steps=6)
         assert trainer.lr_scheduler.mode == mode
+        # The learning rate that it begins with, which such a schedule does not note.
+        assert describe_training(trainer)["Learning rate"].startswith(f"{trainer.args.learning_rate:g};")
 
 
 def test_metrics_that_are_undefined_do_not_end_training(tmp_path, encoder):

@@ -164,6 +164,19 @@ def test_a_zero_or_a_one_for_every_class(kind):
     assert found == {f"{row}.wav": [place for place in range(3) if label[place]] for row, label in enumerate(hot)}
 
 
+def test_what_looks_like_several_labels_is_told(tmp_path):
+    folder = write_tones(tmp_path, {"": 3}, labels=("low", "high"))
+    rows = [
+        f"{label}/{clip}.wav,{'low;high' if label == 'low' else label}"
+        for label in ("low", "high")
+        for clip in range(3)
+    ]
+    (folder / "metadata.csv").write_text("\n".join(["file_name,label", *rows]))
+    with pytest.warns(UserWarning, match="'low;high' is taken for the name of one label; .* --multi_label true"):
+        (clips,) = LabelledDataArguments(data=str(folder)).load()
+    assert clips.names == ["high", "low;high"]
+
+
 def test_one_of_two_classes_each():
     # As labels, every clip would have both.
     clips = label_clips({"train": make_table([[0, 1], [1, 0]] * 9)}, "data")

@@ -31,6 +31,7 @@ from hf_audio_ssm.data.decoding import read_audio
 from hf_audio_ssm.data.labelled import LabelledDataArguments
 from hf_audio_ssm.errors import InputError
 from hf_audio_ssm.fine_tuning import FineTuningTrainer
+from hf_audio_ssm.text_files import mean_and_deviation
 
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -333,6 +334,13 @@ def test_configuration_files(tmp_path):
         parse_arguments((ClassifierArguments,), [str(tmp_path / "list.json")], "")
     with pytest.raises(InputError, match="cannot be read as YAML or JSON"):
         parse_arguments((ClassifierArguments,), [str(tmp_path / "none.yaml")], "")
+    with pytest.raises(InputError, match="there is no argument --num_epochs; see --help"):
+        parse_arguments((ClassifierArguments,), ["--model", "there", "--num_epochs", "2"], "")
+
+
+def test_a_mean_that_is_infinite_has_no_deviation():
+    assert mean_and_deviation([0.5, 1.0]) == "0.7500 ± 0.2500"
+    assert mean_and_deviation([1.5, float("inf")]) == "inf"
 
 
 def test_arguments_do_not_clash():

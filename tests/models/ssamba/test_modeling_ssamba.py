@@ -367,6 +367,11 @@ def test_export_and_compile():
     exported = torch.export.export(model, (input_values,), dynamic_shapes=dynamic_shapes).module()
     torch.testing.assert_close(exported(input_values).logits, expected)
     torch.testing.assert_close(exported(input_values[:2]).logits, expected[:2])
+    # Beyond the sizes from which the eager model goes other ways.
+    many = input_values.repeat(300, 4, 1)
+    longer = torch.export.export(model, (many[:2],), dynamic_shapes=dynamic_shapes).module()
+    with torch.no_grad():
+        torch.testing.assert_close(longer(many).logits, model(many).logits)
     compiled = torch.compile(model, fullgraph=True, backend="aot_eager")
     torch.testing.assert_close(compiled(input_values).logits, expected)
 
@@ -380,6 +385,14 @@ def test_training_compiled():
         gradients.append([parameter.grad for parameter in model.parameters()])
     for plain, compiled in zip(*gradients, strict=True):
         torch.testing.assert_close(plain, compiled)
+
+
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning", "ignore::DeprecationWarning")
+def test_traced():
+    model = make_model(num_hidden_layers=2)
+    with torch.no_grad():
+        traced = torch.jit.trace(model, (make_input(),), strict=False)
+        torch.testing.assert_close(traced(2 * make_input())["logits"], model(2 * make_input()).logits)
 
 
 @pytest.mark.slow
