@@ -2,7 +2,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Adapters through PEFT, with the names of what to adapt, so that users need not know them."""
 
-import json
 import os
 import tempfile
 from pathlib import Path
@@ -10,9 +9,9 @@ from pathlib import Path
 import peft
 from huggingface_hub import ModelCard
 from peft.utils import ModulesToSaveWrapper
-from transformers import AutoConfig, AutoModelForAudioClassification, PreTrainedModel
-from transformers.utils import cached_file
+from transformers import AutoModelForAudioClassification, PreTrainedModel
 
+from .embedding import read_classifier_config
 from .errors import InputError
 from .hub_names import CLASSIFIER_CONFIG, model_on_hub
 from .hub_push import push_folder
@@ -135,14 +134,10 @@ def load_adapted(
     """
     hub = {"revision": revision, "token": token}
     adapter_config = peft.PeftConfig.from_pretrained(name_or_path, **hub)
-    config_file = cached_file(name_or_path, CLASSIFIER_CONFIG, _raise_exceptions_for_missing_entries=False, **hub)
-    # Without the file, the base model's own.
-    config = None
-    if config_file is not None:
-        config = AutoConfig.for_model(**json.loads(Path(config_file).read_text(encoding="utf-8")))
     base, info = AutoModelForAudioClassification.from_pretrained(
         adapter_config.base_model_name_or_path,
-        config=config,
+        # Without one, the base model's own.
+        config=read_classifier_config(name_or_path, **hub),
         ignore_mismatched_sizes=True,
         revision=adapter_config.revision or "main",
         token=token,

@@ -125,9 +125,22 @@ def load_merged(model: str, revision: str | None = None) -> PreTrainedModel | No
     return merge_adapted(load_adapted(model, revision=revision))
 
 
-def _read_classifier_config(model: str, revision: str | None) -> PreTrainedConfig | None:
-    options = {"revision": revision, "_raise_exceptions_for_missing_entries": False}
-    found = cached_file(model, CLASSIFIER_CONFIG, **options)
+def read_classifier_config(
+    model: str | os.PathLike, revision: str | None = None, token: str | bool | None = None
+) -> PreTrainedConfig | None:
+    """
+    The configuration that [`save_adapted`] or [`push_adapted`] saved beside adapters.
+
+    Args:
+        model (`str`): A folder, or a repository on the Hub.
+        revision (`str`, *optional*): Branch, tag or commit of the repository.
+        token (`str`, *optional*): Of the Hub; by default, the stored one.
+
+    Returns:
+        `PreTrainedConfig | None`: `None` where there is none.
+    """
+    hub = {"revision": revision, "token": token, "_raise_exceptions_for_missing_entries": False}
+    found = cached_file(model, CLASSIFIER_CONFIG, **hub)
     return None if found is None else AutoConfig.for_model(**json.loads(Path(found).read_text(encoding="utf-8")))
 
 
@@ -159,7 +172,7 @@ def load_encoder(
         if merged is not None:
             encoder = merged.base_model
         else:
-            config = _read_classifier_config(model, revision)
+            config = read_classifier_config(model, revision)
             encoder, info = AutoModel.from_pretrained(
                 model, config=config, revision=revision, output_loading_info=True
             )
