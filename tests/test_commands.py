@@ -259,6 +259,15 @@ class TestClassify:
                 assert "error: " in err
                 assert "Traceback" not in err
 
+    @pytest.mark.parametrize("command", ["classify", "embed"])
+    def test_adapters_without_peft(self, capsys, tones, tmp_path, monkeypatch, command):
+        (tmp_path / "adapter_config.json").write_text("{}")
+        monkeypatch.setitem(sys.modules, "hf_audio_ssm.adapters", None)
+        output = ["-o", tmp_path / "out.npz"] if command == "embed" else []
+        code, _, err = run(capsys, command, "-m", tmp_path, tones, *output)
+        assert code == 1
+        assert "cannot be loaded: it holds adapters, which need peft (pip install peft)" in err
+
     def test_other_files_in_a_folder_are_told_in_one_line(self, capsys, classifier, tmp_path):
         write_tone(tmp_path / "clips" / "tone.wav", 500)
         (tmp_path / "clips" / "notes.txt").touch()

@@ -114,14 +114,15 @@ def load_merged(model: str, revision: str | None = None) -> PreTrainedModel | No
 
     Raises:
         `OSError`: If something of it cannot be found.
-        [`InputError`]: If PEFT is not installed, weights are missing, or the adapters are none of a classifier.
+        `ImportError`: If PEFT is not installed.
+        [`InputError`]: If weights are missing, or the adapters are none of a classifier.
     """
     if find_adapter_config_file(model, revision=revision) is None:
         return None
     try:
         from .adapters import load_adapted, merge_adapted
     except ImportError as error:
-        raise InputError("it holds adapters, which need peft (pip install peft)") from error
+        raise ImportError("it holds adapters, which need peft (pip install peft)") from error
     return merge_adapted(load_adapted(model, revision=revision))
 
 
@@ -178,7 +179,7 @@ def load_encoder(
             )
             missing = info["missing_keys"]
         feature_extractor = load_feature_extractor(model, revision)
-    except (OSError, ValueError) as error:
+    except (ImportError, OSError, ValueError) as error:
         raise InputError(f"`model` {model!r} cannot be loaded: {error}") from error
     _check_encoder(encoder)
     if missing:

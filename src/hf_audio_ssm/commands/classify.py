@@ -49,7 +49,7 @@ def load_classifier(model: str, revision: str | None) -> tuple:
             untrained = info["missing_keys"]
         feature_extractor = load_feature_extractor(model, revision)
     # Weights of other shapes are a RuntimeError.
-    except (OSError, ValueError, RuntimeError) as error:
+    except (ImportError, OSError, ValueError, RuntimeError) as error:
         raise InputError(f"--model {model} cannot be loaded: {error}") from error
     if untrained:
         raise InputError(f"--model {model} has no trained classifier; fine-tune it first")
