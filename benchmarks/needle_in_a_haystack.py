@@ -21,7 +21,7 @@ from tqdm import tqdm
 from transformers import AutoFeatureExtractor, AutoModelForAudioFrameClassification
 
 from hf_audio_ssm import annotate
-from hf_audio_ssm.data.decoding import read_audio
+from hf_audio_ssm.audio.decoding import read_audio
 from hf_audio_ssm.data.folders import find_splits
 
 

@@ -28,7 +28,7 @@ from tqdm import tqdm
 from transformers import PreTrainedModel, get_cosine_schedule_with_warmup, set_seed
 
 from hf_audio_ssm import SsambaConfig, SsambaFeatureExtractor, SsambaForAudioClassification, SsambaForPreTraining
-from hf_audio_ssm.data.decoding import read_audio
+from hf_audio_ssm.audio.decoding import read_audio
 from hf_audio_ssm.data.folders import find_splits
 
 

@@ -28,7 +28,7 @@ from sklearn.preprocessing import StandardScaler
 from transformers import AutoConfig, AutoFeatureExtractor, AutoModelForPreTraining, PreTrainedModel, set_seed
 
 import hf_audio_ssm  # noqa: F401 (makes the models known)
-from hf_audio_ssm.data.decoding import read_audio
+from hf_audio_ssm.audio.decoding import read_audio
 from hf_audio_ssm.data.folders import find_splits
 
 

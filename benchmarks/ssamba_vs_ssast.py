@@ -40,12 +40,12 @@ from transformers import AutoConfig, AutoFeatureExtractor, AutoModelForPreTraini
 from transformers.utils import logging
 
 import hf_audio_ssm  # noqa: F401 (makes the models known)
-from hf_audio_ssm.classifiers import ClassifierArguments
-from hf_audio_ssm.comparison import Comparison, ComparisonArguments
+from hf_audio_ssm.common.text_files import markdown_table, write_text
 from hf_audio_ssm.data.labelled import LabelledDataArguments
-from hf_audio_ssm.fine_tuning import make_trainer
-from hf_audio_ssm.plots import save_figure
-from hf_audio_ssm.text_files import markdown_table, write_text
+from hf_audio_ssm.inference.plots import save_figure
+from hf_audio_ssm.training.classifiers import ClassifierArguments
+from hf_audio_ssm.training.comparison import Comparison, ComparisonArguments
+from hf_audio_ssm.training.fine_tuning import make_trainer
 
 
 RECIPE = EXAMPLES / "configs" / "spoken_words.yaml"

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch, Rectangle
 
 from hf_audio_ssm import SsambaConfig, SsambaFeatureExtractor
-from hf_audio_ssm.data.decoding import read_audio
+from hf_audio_ssm.audio.decoding import read_audio
 
 
 DOCS = Path(__file__).resolve().parent

@@ -40,13 +40,13 @@ from transformers import (
 )
 
 from hf_audio_ssm import SsambaFeatureExtractor, SsambaForAudioClassification
-from hf_audio_ssm.card_callback import write_card
-from hf_audio_ssm.data.decoding import MIN_SECONDS, check_clips, read_audio
+from hf_audio_ssm.audio.decoding import MIN_SECONDS, check_clips, read_audio
+from hf_audio_ssm.common.errors import InputError
 from hf_audio_ssm.data.folders import SPLIT_FOLDERS, find_splits, split_folders
 from hf_audio_ssm.data.sources import make_dataset
-from hf_audio_ssm.errors import InputError
-from hf_audio_ssm.model_card import Results, classifier_card, describe_training, read_base_model
-from hf_audio_ssm.plots import save_figure
+from hf_audio_ssm.hub.card_callback import write_card
+from hf_audio_ssm.hub.cards import Results, classifier_card, describe_training, read_base_model
+from hf_audio_ssm.inference.plots import save_figure
 
 
 SPOKEN_WORDS = Path(__file__).resolve().parent / "spoken_words"

@@ -20,15 +20,15 @@ from pathlib import Path
 
 from transformers import PreTrainedModel, set_seed
 
-from hf_audio_ssm.arguments import parse_arguments
-from hf_audio_ssm.augmentation import AugmentationArguments
-from hf_audio_ssm.classifiers import ClassifierArguments
+from hf_audio_ssm.common.errors import InputError
+from hf_audio_ssm.common.text_files import mean_and_deviation
+from hf_audio_ssm.data.augmentation import AugmentationArguments
 from hf_audio_ssm.data.labelled import LabelledClips, LabelledDataArguments
-from hf_audio_ssm.errors import InputError
-from hf_audio_ssm.evaluation_report import TrainingReport
-from hf_audio_ssm.fine_tuning import FineTuningArguments, FineTuningTrainer, fold_arguments, make_trainer
-from hf_audio_ssm.plots import plot_augmentation, save_figure
-from hf_audio_ssm.text_files import mean_and_deviation
+from hf_audio_ssm.inference.plots import plot_augmentation, save_figure
+from hf_audio_ssm.training.classifiers import ClassifierArguments
+from hf_audio_ssm.training.command_line import parse_arguments
+from hf_audio_ssm.training.fine_tuning import FineTuningArguments, FineTuningTrainer, fold_arguments, make_trainer
+from hf_audio_ssm.training.reports import TrainingReport
 
 
 ARGUMENTS = (LabelledDataArguments, ClassifierArguments, AugmentationArguments, FineTuningArguments)

@@ -18,14 +18,14 @@ import numpy as np
 from tqdm import tqdm
 from transformers.utils import logging
 
-from hf_audio_ssm.arguments import parse_arguments
-from hf_audio_ssm.classifiers import ClassifierArguments
-from hf_audio_ssm.comparison import Comparison, ComparisonArguments
+from hf_audio_ssm.common.errors import InputError
+from hf_audio_ssm.common.text_files import markdown_table, write_text
 from hf_audio_ssm.data.labelled import LabelledDataArguments
-from hf_audio_ssm.errors import InputError
-from hf_audio_ssm.plots import plot_few_shot, save_figure
-from hf_audio_ssm.probing import draw_few_shot
-from hf_audio_ssm.text_files import markdown_table, write_text
+from hf_audio_ssm.inference.plots import plot_few_shot, save_figure
+from hf_audio_ssm.training.classifiers import ClassifierArguments
+from hf_audio_ssm.training.command_line import parse_arguments
+from hf_audio_ssm.training.comparison import Comparison, ComparisonArguments
+from hf_audio_ssm.training.probing import draw_few_shot
 
 
 @dataclass

@@ -5,7 +5,7 @@
     python examples/run_lora.py --model outputs/spoken_words/best --data examples/spoken_words --output_dir out
 
 The arguments are those of run_audio_classification.py, and of the adapters. In `output_dir` are left the adapters, to be
-loaded with `hf_audio_ssm.adapters.load_adapted` (the base model is found by the name it was given here), the feature
+loaded with `hf_audio_ssm.hub.adapters.load_adapted` (the base model is found by the name it was given here), the feature
 extractor, a model card, results and pictures; and in `output_dir/merged` an ordinary classifier, for `from_pretrained` and
 `pipeline`.
 """
@@ -19,13 +19,13 @@ import peft
 import run_audio_classification
 from transformers import BitsAndBytesConfig, PreTrainedModel
 
-from hf_audio_ssm.adapters import ADAPTER_METHODS, adapter_config, merge_adapted
-from hf_audio_ssm.arguments import parse_arguments
-from hf_audio_ssm.augmentation import AugmentationArguments
-from hf_audio_ssm.classifiers import ClassifierArguments
+from hf_audio_ssm.common.errors import InputError
+from hf_audio_ssm.data.augmentation import AugmentationArguments
 from hf_audio_ssm.data.labelled import LabelledClips, LabelledDataArguments
-from hf_audio_ssm.errors import InputError
-from hf_audio_ssm.fine_tuning import FineTuningArguments, FineTuningTrainer
+from hf_audio_ssm.hub.adapters import ADAPTER_METHODS, adapter_config, merge_adapted
+from hf_audio_ssm.training.classifiers import ClassifierArguments
+from hf_audio_ssm.training.command_line import parse_arguments
+from hf_audio_ssm.training.fine_tuning import FineTuningArguments, FineTuningTrainer
 
 
 @dataclass

@@ -39,30 +39,30 @@ from transformers import AutoConfig, AutoFeatureExtractor, AutoModelForPreTraini
 from transformers.feature_extraction_utils import FeatureExtractionMixin
 from transformers.models.auto.feature_extraction_auto import FEATURE_EXTRACTOR_MAPPING
 
-from hf_audio_ssm.arguments import parse_arguments as parse_dataclasses
-from hf_audio_ssm.data.decoding import read_audio
+from hf_audio_ssm.audio.decoding import read_audio
+from hf_audio_ssm.common.errors import ClipError, InputError
 from hf_audio_ssm.data.filter_banks import cache_filter_banks
 from hf_audio_ssm.data.pretraining import PretrainingExamples
 from hf_audio_ssm.data.sources import load_and_hold_out, load_sources
-from hf_audio_ssm.emissions import PretrainingEmissions, is_one_machine
-from hf_audio_ssm.errors import ClipError, InputError
-from hf_audio_ssm.hub_push import explaining_push
-from hf_audio_ssm.model_card import Results, pretrained_card, read_base_model
+from hf_audio_ssm.hub.cards import Results, pretrained_card, read_base_model
+from hf_audio_ssm.hub.emissions import PretrainingEmissions, is_one_machine
+from hf_audio_ssm.hub.push import explaining_push
 from hf_audio_ssm.models.patch_encoder.masked_patch_modeling import (
     discriminative_loss,
     generative_loss,
     usual_num_masked_patches,
 )
 from hf_audio_ssm.models.patch_encoder.packing import count_kept_patches
-from hf_audio_ssm.pretraining.arguments import (
+from hf_audio_ssm.training.command_line import parse_arguments as parse_dataclasses
+from hf_audio_ssm.training.pretraining.arguments import (
     PretrainingArguments,
     PretrainingDataArguments,
     PretrainingModelArguments,
 )
-from hf_audio_ssm.pretraining.batches import TrainingBatches
-from hf_audio_ssm.pretraining.evaluation import LOSSES, Evaluation, to_device
-from hf_audio_ssm.pretraining.run_folder import RunFolder, comparable, read_checkpoint
-from hf_audio_ssm.pretraining.schedule import Schedule
+from hf_audio_ssm.training.pretraining.batches import TrainingBatches
+from hf_audio_ssm.training.pretraining.evaluation import LOSSES, Evaluation, to_device
+from hf_audio_ssm.training.pretraining.run_folder import RunFolder, comparable, read_checkpoint
+from hf_audio_ssm.training.pretraining.schedule import Schedule
 
 
 DIVERGED = "a lower --learning_rate, or --max_grad_norm 1, or a wider --mixed_precision may help. The last checkpoint is untouched"

@@ -17,18 +17,18 @@ import torch
 from transformers import FeatureExtractionMixin, PreTrainedModel
 from transformers.utils import logging
 
-from hf_audio_ssm.adapters import ADAPTER_METHODS, save_adapted
-from hf_audio_ssm.arguments import parse_arguments
-from hf_audio_ssm.card_callback import write_card
-from hf_audio_ssm.classifiers import ClassifierArguments
-from hf_audio_ssm.comparison import Comparison, ComparisonArguments
+from hf_audio_ssm.common.errors import InputError
+from hf_audio_ssm.common.text_files import markdown_table, mean_and_deviation, write_text
 from hf_audio_ssm.data.labelled import LabelledClips, LabelledDataArguments
 from hf_audio_ssm.data.labelled_collator import LabelledClipCollator
-from hf_audio_ssm.errors import InputError
-from hf_audio_ssm.evaluation_report import split_results
-from hf_audio_ssm.model_card import classifier_card, read_base_model
-from hf_audio_ssm.plots import plot_similarity, save_figure
-from hf_audio_ssm.text_files import markdown_table, mean_and_deviation, write_text
+from hf_audio_ssm.hub.adapters import ADAPTER_METHODS, save_adapted
+from hf_audio_ssm.hub.card_callback import write_card
+from hf_audio_ssm.hub.cards import classifier_card, read_base_model
+from hf_audio_ssm.inference.plots import plot_similarity, save_figure
+from hf_audio_ssm.training.classifiers import ClassifierArguments
+from hf_audio_ssm.training.command_line import parse_arguments
+from hf_audio_ssm.training.comparison import Comparison, ComparisonArguments
+from hf_audio_ssm.training.reports import split_results
 
 
 def draw_similarity(

@@ -36,14 +36,14 @@ from transformers import (
 )
 
 from hf_audio_ssm import SsambaFeatureExtractor, SsambaForAudioFrameClassification
-from hf_audio_ssm.card_callback import write_card
-from hf_audio_ssm.data.decoding import check_clips, read_audio
+from hf_audio_ssm.audio.decoding import check_clips, read_audio
+from hf_audio_ssm.common.errors import InputError
+from hf_audio_ssm.common.whole_files import replacing
 from hf_audio_ssm.data.folders import SPLIT_FOLDERS, find_splits
-from hf_audio_ssm.errors import InputError
-from hf_audio_ssm.events import decode_events, event_based_f1, segment_based_f1
-from hf_audio_ssm.model_card import Results, classifier_card, describe_training, read_base_model
-from hf_audio_ssm.plots import save_figure
-from hf_audio_ssm.whole_files import replacing
+from hf_audio_ssm.evaluation.events import decode_events, event_based_f1, segment_based_f1
+from hf_audio_ssm.hub.card_callback import write_card
+from hf_audio_ssm.hub.cards import Results, classifier_card, describe_training, read_base_model
+from hf_audio_ssm.inference.plots import save_figure
 
 
 SPOKEN_WORDS = Path(__file__).resolve().parent / "spoken_words"

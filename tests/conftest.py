@@ -1,13 +1,9 @@
 # Copyright 2026 The hf-audio-ssm authors.
 # SPDX-License-Identifier: Apache-2.0
-"""
-Lets tests in any folder import what lies beside this file (by being here), and the scripts that they test. Whatever a test
-asks of the Hub, a stand-in on this machine answers.
-"""
+"""Fixtures of all tests. Whatever a test asks of the Hub, a stand-in on this machine answers."""
 
 import os
 import shutil
-import sys
 import tempfile
 import venv
 from pathlib import Path
@@ -23,8 +19,6 @@ _HOME = tempfile.TemporaryDirectory(prefix="hf_home_")
 os.environ |= {"HF_ENDPOINT": HUB.address, "HF_HOME": _HOME.name, "HF_HUB_DISABLE_XET": "1", "HF_HUB_OFFLINE": "0"}
 # What runs on this machine is not behind a proxy, and needs no name of it, which may take minutes to look up.
 os.environ |= dict.fromkeys(("NO_PROXY", "no_proxy"), "127.0.0.1,localhost") | {"GLOO_SOCKET_IFNAME": "lo"}
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "examples"))
 
 
 @pytest.fixture

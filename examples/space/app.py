@@ -21,10 +21,10 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from hf_audio_ssm.commands.classify import load_classifier
-from hf_audio_ssm.data.decoding import read_audio
-from hf_audio_ssm.errors import ClipError, InputError
-from hf_audio_ssm.plots import FRAMES_PER_SECOND, draw_similarity, draw_spectrogram
+from hf_audio_ssm.audio.decoding import read_audio
+from hf_audio_ssm.cli.classify import load_classifier
+from hf_audio_ssm.common.errors import ClipError, InputError
+from hf_audio_ssm.inference.plots import FRAMES_PER_SECOND, draw_similarity, draw_spectrogram
 
 
 TEST_CLIPS = Path(__file__).resolve().parents[1] / "spoken_words" / "test"

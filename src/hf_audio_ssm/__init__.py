@@ -10,18 +10,18 @@ imported before one of the names below, or an Auto class, is used.
 import importlib
 from typing import TYPE_CHECKING
 
-from .registration import register_with_auto_classes
+from .common.moved_modules import find_moved_modules
+from .common.version import __version__
+from .models.registration import register_with_auto_classes
 
-
-__version__ = "0.1.0"
 
 # Public name -> module that defines it.
 _MODULES = {
-    "Annotation": ".annotation",
-    "ClipEmbedding": ".embedding",
+    "Annotation": ".inference.annotation",
+    "ClipEmbedding": ".inference.embedding",
     "MaskedPatchModelingOutput": ".models.patch_encoder.masked_patch_modeling",
     "SsambaConfig": ".models.ssamba.configuration_ssamba",
-    "SsambaFeatureExtractor": ".models.ssamba.feature_extraction_ssamba",
+    "SsambaFeatureExtractor": ".models.filter_bank.feature_extraction_ssamba",
     "SsambaForAudioClassification": ".models.ssamba.modeling_ssamba",
     "SsambaForAudioFrameClassification": ".models.ssamba.modeling_ssamba",
     "SsambaForPreTraining": ".models.ssamba.modeling_ssamba",
@@ -33,19 +33,19 @@ _MODULES = {
     "SsastForPreTraining": ".models.ssast.modeling_ssast",
     "SsastModel": ".models.ssast.modeling_ssast",
     "SsastPreTrainedModel": ".models.ssast.modeling_ssast",
-    "annotate": ".annotation",
-    "embed": ".embedding",
+    "annotate": ".inference.annotation",
+    "embed": ".inference.embedding",
 }
 
 __all__ = sorted([*_MODULES, "ops"])
 
 if TYPE_CHECKING:
     from . import ops
-    from .annotation import Annotation, annotate
-    from .embedding import ClipEmbedding, embed
+    from .inference.annotation import Annotation, annotate
+    from .inference.embedding import ClipEmbedding, embed
+    from .models.filter_bank.feature_extraction_ssamba import SsambaFeatureExtractor
     from .models.patch_encoder.masked_patch_modeling import MaskedPatchModelingOutput
     from .models.ssamba.configuration_ssamba import SsambaConfig
-    from .models.ssamba.feature_extraction_ssamba import SsambaFeatureExtractor
     from .models.ssamba.modeling_ssamba import (
         SsambaForAudioClassification,
         SsambaForAudioFrameClassification,
@@ -75,4 +75,5 @@ def __dir__() -> list[str]:
     return sorted([*globals(), *__all__])
 
 
+find_moved_modules()
 register_with_auto_classes()

@@ -32,7 +32,7 @@ from hf_audio_ssm import SsambaConfig, SsambaForAudioClassification, SsambaForPr
 from hf_audio_ssm.conversion import checkpoint_conversion
 from hf_audio_ssm.conversion.checkpoint_conversion import ConversionError, run_converter
 from hf_audio_ssm.conversion.ssamba import ORIGINAL, convert, make_parser
-from hf_audio_ssm.remote_code import flat_code
+from hf_audio_ssm.models.packaging import flat_code
 
 
 FILES = {"README.md", "config.json", "model.safetensors", "preprocessor_config.json", *flat_code("ssamba")}

@@ -25,7 +25,7 @@ from transformers import (
 from hf_audio_ssm import SsastConfig
 from hf_audio_ssm.conversion.checkpoint_conversion import ConversionError, run_converter
 from hf_audio_ssm.conversion.ssast import ORIGINAL, convert, make_parser
-from hf_audio_ssm.remote_code import flat_code
+from hf_audio_ssm.models.packaging import flat_code
 
 
 CASES = (*SSAST_FINE_TUNING_CASES, *SSAST_PRETRAINING_CASES)

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from tones import write_tone
 
+from hf_audio_ssm.common.errors import InputError
 from hf_audio_ssm.data.folders import find_splits, list_audio
-from hf_audio_ssm.errors import InputError
 
 
 SPOKEN_WORDS = Path(__file__).resolve().parents[2] / "examples" / "spoken_words"

@@ -10,10 +10,10 @@ import torch
 from labelled_tones import PITCHES, write_tones
 
 from hf_audio_ssm import SsambaFeatureExtractor
-from hf_audio_ssm.augmentation import Augmentation, Mixup, SpecAugment
+from hf_audio_ssm.common.errors import InputError
+from hf_audio_ssm.data.augmentation import Augmentation, Mixup, SpecAugment
 from hf_audio_ssm.data.labelled import LabelledDataArguments, label_clips
 from hf_audio_ssm.data.labelled_collator import LabelledClipCollator
-from hf_audio_ssm.errors import InputError
 
 
 @pytest.fixture(scope="module")

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from datasets.distributed import split_dataset_by_node
 
-from hf_audio_ssm.data.decoding import read_audio
+from hf_audio_ssm.audio.decoding import read_audio
+from hf_audio_ssm.common.errors import InputError
 from hf_audio_ssm.data.sources import load_and_hold_out, load_source, load_sources, make_dataset
-from hf_audio_ssm.errors import InputError
 
 
 @pytest.fixture

@@ -24,8 +24,8 @@ from tones import write_tone
 from transformers import AutoModelForAudioClassification, pipeline
 
 from hf_audio_ssm import SsambaFeatureExtractor
-from hf_audio_ssm.data.decoding import read_audio
-from hf_audio_ssm.errors import InputError
+from hf_audio_ssm.audio.decoding import read_audio
+from hf_audio_ssm.common.errors import InputError
 
 
 SPOKEN_WORDS = quickstart.SPOKEN_WORDS

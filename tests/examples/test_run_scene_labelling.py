@@ -14,7 +14,7 @@ from run_scene_labelling import SceneArguments, Scenes, make_model, read_clip
 from tones import write_tone
 
 from hf_audio_ssm import SsambaFeatureExtractor, annotate
-from hf_audio_ssm.errors import InputError
+from hf_audio_ssm.common.errors import InputError
 
 
 LABELS = ["high", "low", "background"]

@@ -23,15 +23,15 @@ from several_processes import TORCHRUN
 from tones import write_tone
 from transformers import HfArgumentParser, pipeline
 
-from hf_audio_ssm.adapters import load_adapted
-from hf_audio_ssm.arguments import parse_arguments
-from hf_audio_ssm.classifiers import ClassifierArguments
-from hf_audio_ssm.comparison import ComparisonArguments
-from hf_audio_ssm.data.decoding import read_audio
+from hf_audio_ssm.audio.decoding import read_audio
+from hf_audio_ssm.common.errors import InputError
+from hf_audio_ssm.common.text_files import mean_and_deviation
 from hf_audio_ssm.data.labelled import LabelledDataArguments
-from hf_audio_ssm.errors import InputError
-from hf_audio_ssm.fine_tuning import FineTuningTrainer
-from hf_audio_ssm.text_files import mean_and_deviation
+from hf_audio_ssm.hub.adapters import load_adapted
+from hf_audio_ssm.training.classifiers import ClassifierArguments
+from hf_audio_ssm.training.command_line import parse_arguments
+from hf_audio_ssm.training.comparison import ComparisonArguments
+from hf_audio_ssm.training.fine_tuning import FineTuningTrainer
 
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -187,7 +187,7 @@ TWO_PROCESSES = """
 import sys
 import run_audio_classification
 import run_lora
-from hf_audio_ssm.arguments import parse_arguments
+from hf_audio_ssm.training.command_line import parse_arguments
 
 for script, first, more in (
     (run_audio_classification, (), ["--classifier_type", "layer_weighted", "--gradient_checkpointing", "true"]),

@@ -15,7 +15,7 @@ from torch import nn
 
 from hf_audio_ssm import SsambaConfig, SsambaForAudioClassification, SsambaModel
 from hf_audio_ssm.ops import backends, bidirectional_mixing, bidirectional_mixing_pair, reference
-from hf_audio_ssm.ops.registration import NUM_SCAN_TENSORS
+from hf_audio_ssm.ops.operators import NUM_SCAN_TENSORS
 
 
 @pytest.fixture

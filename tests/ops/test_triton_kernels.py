@@ -20,8 +20,8 @@ from hf_audio_ssm.ops import (
     triton,
 )
 from hf_audio_ssm.ops.backends import select_backend
+from hf_audio_ssm.ops.operators import NUM_SCAN_TENSORS
 from hf_audio_ssm.ops.pairs import run_scans
-from hf_audio_ssm.ops.registration import NUM_SCAN_TENSORS
 
 
 if triton.is_interpreted():

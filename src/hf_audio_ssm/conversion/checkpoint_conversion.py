@@ -29,9 +29,9 @@ from huggingface_hub.utils import validate_repo_id
 from safetensors import SafetensorError
 from transformers import AutoConfig, AutoFeatureExtractor, PreTrainedModel, SequenceFeatureExtractor
 
-from ..console import print_error, without_retries
-from ..errors import InputError
-from ..remote_code import flat_code
+from ..common.console import print_error, without_retries
+from ..common.errors import InputError
+from ..models.packaging import flat_code
 
 
 logger = logging.getLogger("conversion")

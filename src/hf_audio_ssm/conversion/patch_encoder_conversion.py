@@ -19,12 +19,12 @@ from huggingface_hub import ModelCard, ModelCardData
 from huggingface_hub.errors import StrictDataclassError
 from transformers import PreTrainedModel
 
-from ..errors import InputError
-from ..hub_push import push_folder
-from ..model_card import describe_input, fill_card
+from ..common.errors import InputError
+from ..hub.cards import describe_input, fill_card
+from ..hub.original_works import OriginalWork
+from ..hub.push import push_folder
+from ..models.filter_bank.feature_extraction_ssamba import NORMALIZATION_PRESETS, SsambaFeatureExtractor
 from ..models.patch_encoder.configuration_patch_encoder import PatchEncoderConfig
-from ..models.ssamba.feature_extraction_ssamba import NORMALIZATION_PRESETS, SsambaFeatureExtractor
-from ..original_work import OriginalWork
 from .checkpoint_conversion import (
     CheckpointSource,
     ConversionError,

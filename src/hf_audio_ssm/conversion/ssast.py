@@ -22,9 +22,9 @@ from typing import Any
 
 import torch
 
+from ..hub.original_works import ORIGINAL_WORKS
 from ..models.ssast.configuration_ssast import SsastConfig
 from ..models.ssast.modeling_ssast import SsastForAudioClassification, SsastForPreTraining
-from ..original_work import ORIGINAL_WORKS
 from .checkpoint_conversion import ConversionError, count_layers, shape_of
 from .patch_encoder_conversion import PUBLISHED_SIZES, Original, convert_patch_encoder, make_patch_encoder_parser
 

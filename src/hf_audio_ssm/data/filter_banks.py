@@ -14,8 +14,8 @@ import torch
 from datasets.fingerprint import Hasher
 from transformers.feature_extraction_utils import FeatureExtractionMixin
 
-from ..errors import ClipError
-from .decoding import clip_name, read_audio
+from ..audio.decoding import clip_name, read_audio
+from ..common.errors import ClipError
 
 
 FRAMES_PER_SECOND = 100

@@ -17,8 +17,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import ClipError, InputError
-from .decoding import AUDIO_SUFFIXES
+from ..audio.decoding import AUDIO_SUFFIXES
+from ..common.errors import ClipError, InputError
 
 
 SPLIT_FOLDERS = {

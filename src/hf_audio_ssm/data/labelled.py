@@ -13,8 +13,8 @@ from pathlib import Path
 import datasets
 import numpy as np
 
-from ..errors import ClipError, InputError
-from .decoding import check_clips, clip_name
+from ..audio.decoding import check_clips, clip_name
+from ..common.errors import ClipError, InputError
 from .folders import SPLIT_FOLDERS, draw_splits, find_clips, read_rows, split_folders
 from .sources import open_source, undecoded
 

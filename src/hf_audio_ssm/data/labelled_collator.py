@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from transformers import SequenceFeatureExtractor
 
-from ..augmentation import Augmentation
-from .decoding import read_audio
+from ..audio.decoding import read_audio
+from .augmentation import Augmentation
 
 
 FRAMES_PER_SECOND = 100

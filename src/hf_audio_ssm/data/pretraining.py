@@ -21,11 +21,11 @@ from datasets.distributed import split_dataset_by_node
 from torch.utils.data import Dataset, IterableDataset, Sampler, get_worker_info
 from transformers.feature_extraction_utils import FeatureExtractionMixin
 
-from ..augmentation import mix_waveforms
-from ..errors import ClipError, InputError
+from ..audio.decoding import MIN_SECONDS, read_audio
+from ..common.errors import ClipError, InputError
 from ..models.patch_encoder.configuration_patch_encoder import PatchEncoderConfig
 from ..models.patch_encoder.masked_patch_modeling import draw_patch_mask
-from .decoding import MIN_SECONDS, read_audio
+from .augmentation import mix_waveforms
 from .filter_banks import FRAMES_PER_SECOND, read_filter_bank
 
 

@@ -13,9 +13,9 @@ from typing import TypeVar
 import datasets
 import numpy as np
 
-from ..errors import InputError
-from ..hub_names import data_on_hub
+from ..common.errors import InputError
 from .folders import list_audio
+from .names import data_on_hub
 
 
 AnyDataset = TypeVar("AnyDataset", datasets.Dataset, datasets.IterableDataset)

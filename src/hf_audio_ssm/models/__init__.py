@@ -11,7 +11,7 @@ The modules also work as remote code, in one flat folder: their names are unique
 AUTO_CLASSES = {
     "ssamba": {
         "AutoConfig": "ssamba.configuration_ssamba.SsambaConfig",
-        "AutoFeatureExtractor": "ssamba.feature_extraction_ssamba.SsambaFeatureExtractor",
+        "AutoFeatureExtractor": "filter_bank.feature_extraction_ssamba.SsambaFeatureExtractor",
         "AutoModel": "ssamba.modeling_ssamba.SsambaModel",
         "AutoModelForAudioClassification": "ssamba.modeling_ssamba.SsambaForAudioClassification",
         "AutoModelForAudioFrameClassification": "ssamba.modeling_ssamba.SsambaForAudioFrameClassification",
@@ -19,7 +19,7 @@ AUTO_CLASSES = {
     },
     "ssast": {
         "AutoConfig": "ssast.configuration_ssast.SsastConfig",
-        "AutoFeatureExtractor": "ssamba.feature_extraction_ssamba.SsambaFeatureExtractor",
+        "AutoFeatureExtractor": "filter_bank.feature_extraction_ssamba.SsambaFeatureExtractor",
         "AutoModel": "ssast.modeling_ssast.SsastModel",
         "AutoModelForAudioClassification": "ssast.modeling_ssast.SsastForAudioClassification",
         "AutoModelForAudioFrameClassification": "ssast.modeling_ssast.SsastForAudioFrameClassification",

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import torch
 
-from ..errors import InputError
+from ..common.errors import InputError
 from . import cpu, mamba_ssm, reference, triton
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from .linear import is_eager_inference
 from .memory import empty
-from .registration import TENSORS_PER_DIRECTION, convolution_parameters, register_convolution, register_scan
+from .operators import TENSORS_PER_DIRECTION, convolution_parameters, register_convolution, register_scan
 
 
 _LANES, _CHUNK_SIZE = 16, 64  # kLanes and kChunk of csrc/calls.h

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .registration import TENSORS_PER_DIRECTION, convolve_layers, register_convolution, register_scan
+from .operators import TENSORS_PER_DIRECTION, convolve_layers, register_convolution, register_scan
 
 
 _DTYPES = (torch.float32, torch.bfloat16, torch.float16)

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .registration import TENSORS_PER_DIRECTION, register_scan
+from .operators import TENSORS_PER_DIRECTION, register_scan
 
 
 CHUNK_SIZE = 64

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from .backends import Backend, select_backend
-from .registration import TENSORS_PER_DIRECTION
+from .operators import TENSORS_PER_DIRECTION
 
 
 def selective_scan(

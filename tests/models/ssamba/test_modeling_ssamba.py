@@ -9,9 +9,9 @@ from transformers import AutoModel, AutoModelForAudioClassification, AutoModelFo
 
 import hf_audio_ssm  # noqa: F401
 from hf_audio_ssm import SsambaConfig, SsambaForAudioClassification, SsambaForPreTraining, SsambaModel
+from hf_audio_ssm.models.packaging import flat_code
 from hf_audio_ssm.models.patch_encoder.patch_tokens import adapt_position_embeddings
 from hf_audio_ssm.models.ssamba.modeling_ssamba import SsambaDropPath, selective_scan
-from hf_audio_ssm.remote_code import flat_code
 
 
 def make_config(**arguments) -> SsambaConfig:

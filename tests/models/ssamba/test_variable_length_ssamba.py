@@ -17,7 +17,7 @@ from hf_audio_ssm import (
     SsambaModel,
     ops,
 )
-from hf_audio_ssm.models.patch_encoder.classification_heads import read_features
+from hf_audio_ssm.models.heads.classification_heads import read_features
 from hf_audio_ssm.models.patch_encoder.packing import map_clips
 from hf_audio_ssm.models.ssamba import modeling_ssamba
 from hf_audio_ssm.ops import mixer as mixer_module

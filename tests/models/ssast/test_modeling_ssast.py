@@ -23,7 +23,7 @@ from hf_audio_ssm import (
     SsastForPreTraining,
     SsastModel,
 )
-from hf_audio_ssm.remote_code import flat_code
+from hf_audio_ssm.models.packaging import flat_code
 
 
 PATCHES = {"patch_size": 4, "frequency_stride": 4, "time_stride": 4}

@@ -11,7 +11,7 @@ from transformers.processing_utils import Unpack
 from transformers.utils import TransformersKwargs
 from transformers.utils.generic import can_return_tuple, merge_with_config_defaults
 
-from .classification_heads import LinearHead, PrototypicalHead
+from ..heads.classification_heads import LinearHead, PrototypicalHead
 from .configuration_patch_encoder import PatchEncoderConfig
 from .packing import Packing, PatchEncoderOutput, pack_tokens
 from .patch_tokens import PatchEmbeddings, PatchTokenEmbeddings, pool_tokens

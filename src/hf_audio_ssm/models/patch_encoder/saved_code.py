@@ -7,9 +7,9 @@ from typing import Any
 
 
 try:
-    from hf_audio_ssm import remote_code
+    from hf_audio_ssm.models import packaging
 except ImportError:
-    remote_code = None
+    packaging = None
 
 
 class CodeIsSaved:
@@ -18,7 +18,7 @@ class CodeIsSaved:
     @classmethod
     def register_for_auto_class(cls, *args, **kwargs) -> None:
         """Asks transformers to save a class's code. Does nothing for the package's own: its code is saved anyway."""
-        if remote_code is None or not remote_code.is_packaged(cls):
+        if packaging is None or not packaging.is_packaged(cls):
             super().register_for_auto_class(*args, **kwargs)
 
 
@@ -27,13 +27,13 @@ class SavesCode(CodeIsSaved):
 
     def save_pretrained(self, save_directory: str | os.PathLike, **kwargs) -> Any:
         """Saves as usual, and beside it the code that loads the checkpoint with `trust_remote_code=True`."""
-        if remote_code is not None:
-            remote_code.attach(self, save_directory)
+        if packaging is not None:
+            packaging.attach(self, save_directory)
         return super().save_pretrained(save_directory, **kwargs)
 
     def _get_files_timestamps(self, working_dir: str | os.PathLike) -> dict[str, float]:
         """What lay in the folder before saving, and is not pushed unless it changes; the code was written just now."""
-        written = set() if remote_code is None else remote_code.code_files(self)
+        written = set() if packaging is None else packaging.code_files(self)
         timestamps = super()._get_files_timestamps(working_dir)
         return {name: time for name, time in timestamps.items() if name not in written}
 

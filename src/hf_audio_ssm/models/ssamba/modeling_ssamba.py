@@ -22,8 +22,8 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_utils import PreTrainedModel
 from transformers.utils.output_capturing import capture_outputs
 
-from ..patch_encoder.audio_classification import PatchEncoderForAudioClassification
-from ..patch_encoder.audio_frame_classification import PatchEncoderForAudioFrameClassification
+from ..heads.audio_classification import PatchEncoderForAudioClassification
+from ..heads.audio_frame_classification import PatchEncoderForAudioFrameClassification
 from ..patch_encoder.masked_patch_modeling import PatchEncoderForPreTraining
 from ..patch_encoder.modeling_patch_encoder import PatchEncoderModel, PatchEncoderPreTrainedModel
 from ..patch_encoder.packing import PatchEncoderOutput, map_clips

@@ -12,7 +12,7 @@ from importlib.util import find_spec
 import torch
 from torch import Tensor
 
-from ..registration import (
+from ..operators import (
     NUM_SCAN_TENSORS,
     TENSORS_PER_DIRECTION,
     convolution_parameters,

@@ -11,7 +11,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from ..registration import NUM_CONVOLUTION_TENSORS
+from ..operators import NUM_CONVOLUTION_TENSORS
 from .tiles import row_strides, sigmoid, with_equal_strides
 
 

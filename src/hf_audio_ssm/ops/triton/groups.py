@@ -13,7 +13,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from ..registration import NUM_SCAN_TENSORS, TENSORS_PER_DIRECTION
+from ..operators import NUM_SCAN_TENSORS, TENSORS_PER_DIRECTION
 from .tiles import Tile, pick, row_strides, with_equal_strides
 
 

@@ -12,7 +12,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from ..registration import NUM_SCAN_TENSORS, TENSORS_PER_DIRECTION
+from ..operators import NUM_SCAN_TENSORS, TENSORS_PER_DIRECTION
 from .groups import Group, four
 from .scan_forward import compute_entries, count_segments
 from .tiles import (

@@ -1,0 +1,113 @@
+# Copyright 2026 The hf-audio-ssm authors.
+# SPDX-License-Identifier: Apache-2.0
+"""The audio files that a command is given, and reading them one after the other."""
+
+import argparse
+import glob
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from tqdm.auto import tqdm
+
+from ..audio.decoding import AUDIO_SUFFIXES, read_audio
+from ..common.errors import ClipError, InputError
+from ..data.folders import list_audio
+
+
+def add_clip_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of every command that reads audio files with a model."""
+    parser.add_argument(
+        "files", nargs="+", metavar="FILE", help="audio files, folders, or patterns such as 'in/**/*.wav'"
+    )
+    parser.add_argument("-m", "--model", required=True, help="a folder, or a repository on the Hub")
+    parser.add_argument("--revision", help="branch, tag or commit of the repository")
+    parser.add_argument("--device", help="where to compute, such as cpu or cuda:1 (default: the GPU if there is one)")
+    parser.add_argument(
+        "--batch_size", type=int, default=8, help="files that are computed at once (default: %(default)s)"
+    )
+    parser.add_argument("--json", action="store_true", help="write JSON to the standard output")
+
+
+def choose_device(device: str | None) -> torch.device:
+    """
+    The device that is asked for, or the GPU if there is one.
+
+    Raises:
+        [`InputError`]: If it is unknown, or not there.
+    """
+    try:
+        chosen = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        torch.empty(1, device=chosen)
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(f"--device {device} cannot be used: {str(error).splitlines()[0]}") from error
+    return chosen
+
+
+def find_files(files: list[str]) -> list[Path]:
+    """
+    The files that arguments name, each once: files themselves, the audio files in folders, and those that match patterns.
+
+    Raises:
+        [`InputError`]: If an argument names nothing.
+    """
+    found: dict[Path, None] = {}
+    for name in files:
+        path = Path(name)
+        if path.is_dir():
+            matches = list_audio(path)
+        elif path.is_file():
+            matches = [path]
+        else:
+            names = sorted(glob.glob(name, recursive=True)) if glob.has_magic(name) else []
+            matches = [
+                Path(match) for match in names if match.lower().endswith(AUDIO_SUFFIXES) and Path(match).is_file()
+            ]
+            if not matches:
+                raise InputError(f"{name}: no such audio file or folder, and no pattern that matches any")
+        found.update(dict.fromkeys(matches))
+    return list(found)
+
+
+def read_batches(
+    paths: list[Path], sampling_rate: int, batch_size: int, skip: Callable[[Path, str], None], description: str
+) -> Iterator[list[tuple[Path, np.ndarray]]]:
+    """
+    Reads files batch by batch, with progress (in a terminal).
+
+    Args:
+        paths (`list[Path]`): The files.
+        sampling_rate (`int`): The rate that they are converted to, in hertz.
+        batch_size (`int`): The most files in a batch.
+        skip (`Callable`): Told of each file that cannot be used, and why.
+        description (`str`): Of the progress bar.
+
+    Yields:
+        `list`: Files and their samples.
+
+    Raises:
+        [`InputError`]: If `batch_size` is less than 1.
+    """
+    if batch_size < 1:
+        raise InputError(f"--batch_size must be at least 1, got {batch_size}")
+    batch = []
+    for path in tqdm(paths, desc=description, unit="file", disable=None):
+        try:
+            batch.append((path, read_audio(path, sampling_rate)))
+        except ClipError as error:
+            tqdm.write(f"warning: {error}", file=sys.stderr)
+            skip(path, error.reason)
+        if len(batch) == batch_size:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def exit_code(used: int, skipped: int) -> int:
+    """0 if all files were used, 3 if some were, 1 if none."""
+    if not skipped:
+        return 0
+    return 3 if used else 1

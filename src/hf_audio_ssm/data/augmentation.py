@@ -1,0 +1,359 @@
+# Copyright 2026 The hf-audio-ssm authors.
+# SPDX-License-Identifier: Apache-2.0
+"""
+Augmentation of labelled clips: of waveforms, of pairs of clips with their labels, and of filter banks.
+
+Every transform draws from the `numpy.random.Generator` that it is called with, and from nothing else. The order is the
+original's: waveforms, mixing, filter bank, SpecAugment, noise, roll.
+"""
+
+import os
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ..audio.decoding import AUDIO_SUFFIXES, MIN_SECONDS
+from ..common.errors import InputError
+
+
+# Waveforms of a batch, their labels (batch, classes), a sampling rate and a generator to new waveforms and labels.
+WaveformTransform = Callable[
+    [list[np.ndarray], np.ndarray, int, np.random.Generator], tuple[list[np.ndarray], np.ndarray]
+]
+# A normalised filter bank (frames, mel bins), the value of silence in it and a generator to a new filter bank.
+SpectrogramTransform = Callable[[torch.Tensor, float, np.random.Generator], torch.Tensor]
+
+
+def _check_share(name: str, value: float) -> float:
+    if not 0 <= value <= 1:
+        raise ValueError(f"`{name}` must be in 0 ... 1, got {value!r}.")
+    return value
+
+
+def _check_range(name: str, low: float, high: float) -> tuple[float, float]:
+    if not low <= high:
+        raise ValueError(f"`min_{name}` must be at most `max_{name}`, got {low!r} and {high!r}.")
+    return low, high
+
+
+# ---- Waveforms and labels ----
+
+
+class EachWaveform:
+    """
+    Applies a transform of audiomentations, or a composition, to each waveform; one that it would leave too short to be read
+    stays as it is.
+
+    Args:
+        transform (`Callable`): Takes `samples` and `sample_rate`, as the transforms of audiomentations do.
+    """
+
+    def __init__(self, transform: Callable):
+        self.transform = transform
+
+    def __call__(
+        self, waveforms: list[np.ndarray], labels: np.ndarray, sampling_rate: int, rng: np.random.Generator
+    ) -> tuple[list[np.ndarray], np.ndarray]:
+        """The transformed waveforms `(samples,)`, and the labels as they were."""
+        # audiomentations draws from the global generators: they are seeded for the call, and put back as they were.
+        python_state, numpy_state = random.getstate(), np.random.get_state()
+        try:
+            seed = int(rng.integers(2**32))
+            random.seed(seed)
+            np.random.seed(seed)
+            changed = [
+                self.transform(samples=np.asarray(waveform, dtype=np.float32), sample_rate=sampling_rate)
+                for waveform in waveforms
+            ]
+        finally:
+            random.setstate(python_state)
+            np.random.set_state(numpy_state)
+        least = MIN_SECONDS * sampling_rate
+        pairs = zip(changed, waveforms, strict=True)
+        return [after if len(after) >= least else before for after, before in pairs], labels
+
+
+def fit_length(waveform: np.ndarray, length: int) -> np.ndarray:
+    """Cuts the waveform at `length` samples, or pads it with zeros."""
+    return np.pad(waveform[:length], (0, max(0, length - len(waveform))))
+
+
+def mix_waveforms(waveform: np.ndarray, other: np.ndarray, share: float) -> np.ndarray:
+    """`share` of a waveform plus the rest of another, cut or padded to the first; both minus their mean."""
+    other = fit_length(other - other.mean(), len(waveform))
+    return (share * (waveform - waveform.mean()) + (1 - share) * other).astype(np.float32)
+
+
+class Mixup:
+    """
+    Mixup (arXiv 1710.09412) as SSAMBA's and SSAST's code applies it to waveforms: `lambda` times a clip plus `1 - lambda`
+    times another clip of the batch, cut or padded to the first, both minus their mean; the labels are mixed alike.
+
+    Args:
+        p (`float`, *optional*, defaults to 0.5): Share of the clips that are mixed.
+        alpha (`float`, *optional*, defaults to 10.0): `lambda` is drawn from Beta(alpha, alpha).
+    """
+
+    def __init__(self, p: float = 0.5, alpha: float = 10.0):
+        if not alpha > 0:
+            raise ValueError(f"`alpha` must be positive, got {alpha!r}.")
+        self.p, self.alpha = _check_share("p", p), alpha
+
+    def __call__(
+        self, waveforms: list[np.ndarray], labels: np.ndarray, sampling_rate: int, rng: np.random.Generator
+    ) -> tuple[list[np.ndarray], np.ndarray]:
+        """The batch with some of its waveforms and their labels `(batch, classes)` mixed."""
+        mixed, mixed_labels = list(waveforms), labels.copy()
+        for i, waveform in enumerate(waveforms):
+            if len(waveforms) > 1 and rng.random() < self.p:
+                other = draw_others(i, len(waveforms), 1, rng)[0]
+                share = rng.beta(self.alpha, self.alpha)
+                mixed[i] = mix_waveforms(waveform, waveforms[other], share)
+                mixed_labels[i] = share * labels[i] + (1 - share) * labels[other]
+        return mixed, mixed_labels
+
+
+class MultiLabelMix:
+    """
+    Adds other clips of the batch, each scaled to a random signal-to-noise ratio and cut or padded to the first; a clip
+    then has the labels of all that is heard in it (as in BirdSet, arXiv 2403.10380). Silent clips are not scaled.
+
+    Args:
+        p (`float`, *optional*, defaults to 0.5): Share of the clips that others are added to.
+        max_clips (`int`, *optional*, defaults to 3): Clips in a mix, at most; 2 to as many are drawn.
+        min_snr_db (`float`, *optional*, defaults to 3.0): Lowest level of a clip above one added to it, in decibels.
+        max_snr_db (`float`, *optional*, defaults to 30.0): Highest level of a clip above one added to it.
+    """
+
+    def __init__(self, p: float = 0.5, max_clips: int = 3, min_snr_db: float = 3.0, max_snr_db: float = 30.0):
+        if max_clips < 2:
+            raise ValueError(f"`max_clips` must be at least 2, got {max_clips!r}.")
+        self.p, self.max_clips = _check_share("p", p), max_clips
+        self.snr_range = _check_range("snr_db", min_snr_db, max_snr_db)
+
+    def __call__(
+        self, waveforms: list[np.ndarray], labels: np.ndarray, sampling_rate: int, rng: np.random.Generator
+    ) -> tuple[list[np.ndarray], np.ndarray]:
+        """The batch with other clips added to some of its waveforms, and the united labels `(batch, classes)`."""
+        mixed, mixed_labels = list(waveforms), labels.copy()
+        for i, waveform in enumerate(waveforms):
+            if len(waveforms) > 1 and rng.random() < self.p:
+                count = min(rng.integers(1, self.max_clips), len(waveforms) - 1)
+                others = draw_others(i, len(waveforms), count, rng)
+                for other in others:
+                    mixed[i] = mixed[i] + at_snr(waveforms[other], waveform, rng.uniform(*self.snr_range))
+                mixed_labels[i] = labels[[i, *others]].max(axis=0)
+        return mixed, mixed_labels
+
+
+def draw_others(index: int, total: int, count: int, rng: np.random.Generator) -> list[int]:
+    """`count` different indices below `total`, none of them `index`."""
+    others = rng.choice(total - 1, size=count, replace=False)
+    return [int(other + (other >= index)) for other in others]
+
+
+def at_snr(waveform: np.ndarray, reference: np.ndarray, snr_db: float) -> np.ndarray:
+    """`waveform` in the length of `reference`, scaled to be `snr_db` decibels below it (if neither is silent)."""
+    waveform = fit_length(waveform, len(reference))
+    rms, reference_rms = (float(np.sqrt(np.mean(np.square(x, dtype=np.float64)))) for x in (waveform, reference))
+    scale = reference_rms / rms * 10 ** (-snr_db / 20) if rms > 0 and reference_rms > 0 else 1.0
+    return (scale * waveform).astype(np.float32)
+
+
+# ---- Filter banks ----
+
+
+class SpecAugment:
+    """
+    One band of mel bins and one of frames set to silence (arXiv 1904.08779), as by torchaudio's FrequencyMasking and
+    TimeMasking in the original: widths uniform from 0 up to the given ones. The original masks before it normalises,
+    with 0, which is what silence (padding) is there.
+
+    Args:
+        frequency_mask (`int`): Width in mel bins that is not reached.
+        time_mask (`int`): Width in frames that is not reached.
+    """
+
+    def __init__(self, frequency_mask: int, time_mask: int):
+        for name, width in (("frequency_mask", frequency_mask), ("time_mask", time_mask)):
+            if width < 0:
+                raise ValueError(f"`{name}` must not be negative, got {width!r}.")
+        self.frequency_mask, self.time_mask = frequency_mask, time_mask
+
+    def __call__(self, spectrogram: torch.Tensor, silence: float, rng: np.random.Generator) -> torch.Tensor:
+        """A copy of the filter bank `(frames, mel bins)` with two bands set to `silence`."""
+        spectrogram = spectrogram.clone()
+        for axis, limit in ((spectrogram.T, self.frequency_mask), (spectrogram, self.time_mask)):
+            width = rng.random() * min(limit, len(axis))
+            start = int(rng.random() * (len(axis) - width))
+            axis[start : start + int(width)] = silence
+        return spectrogram
+
+
+class UniformNoise:
+    """Adds noise to a filter bank as the original does: values from U(0, 1), all times U(0, 1) / 10."""
+
+    def __call__(self, spectrogram: torch.Tensor, silence: float, rng: np.random.Generator) -> torch.Tensor:
+        """The filter bank `(frames, mel bins)` plus noise."""
+        noise = rng.random(tuple(spectrogram.shape), dtype=np.float32) * rng.random() / 10
+        return spectrogram + torch.from_numpy(noise)
+
+
+class RollTime:
+    """Rolls a filter bank in time by -`frames` to `frames` - 1 frames (10 in the original)."""
+
+    def __init__(self, frames: int = 10):
+        if frames < 1:
+            raise ValueError(f"`frames` must be at least 1, got {frames!r}.")
+        self.frames = frames
+
+    def __call__(self, spectrogram: torch.Tensor, silence: float, rng: np.random.Generator) -> torch.Tensor:
+        """The filter bank `(frames, mel bins)`, rolled."""
+        return torch.roll(spectrogram, int(rng.integers(-self.frames, self.frames)), dims=0)
+
+
+# ---- All of it ----
+
+
+class Augmentation:
+    """
+    Transforms in their order: those of waveforms and labels, then those of filter banks.
+
+    Args:
+        waveform_transforms (`Sequence`, *optional*): [`EachWaveform`], [`Mixup`], [`MultiLabelMix`] or the like.
+        spectrogram_transforms (`Sequence`, *optional*): [`SpecAugment`], [`UniformNoise`], [`RollTime`] or the like.
+        seed (`int`, *optional*, defaults to 0):
+            Of the generator. Processes that train together (by the environment's `RANK`) and worker processes of a
+            `DataLoader` draw from generators of their own, seeded by it, by the rank, and by torch's seed for that worker
+            and epoch, so that no two of them repeat each other.
+
+    Its `first_step`, 0 at first, is the step that training goes on from: where that changes, the draws begin anew, and are
+    others than those of a training from another step.
+    """
+
+    def __init__(
+        self,
+        waveform_transforms: Sequence[WaveformTransform] = (),
+        spectrogram_transforms: Sequence[SpectrogramTransform] = (),
+        seed: int = 0,
+    ):
+        self.waveform_transforms = list(waveform_transforms)
+        self.spectrogram_transforms = list(spectrogram_transforms)
+        self.seed = seed
+        self.first_step = 0
+        self._rng = None
+        self._entropy = None
+
+    def __bool__(self) -> bool:
+        return bool(self.waveform_transforms or self.spectrogram_transforms)
+
+    @property
+    def mixes_labels(self) -> bool:
+        """Whether labels may come out that are not one class of each clip."""
+        return any(not isinstance(transform, EachWaveform) for transform in self.waveform_transforms)
+
+    @property
+    def rng(self) -> np.random.Generator:
+        """The generator of this process."""
+        worker = torch.utils.data.get_worker_info()
+        entropy = (self.seed, int(os.environ.get("RANK", 0)), self.first_step, 0 if worker is None else worker.seed)
+        if entropy != self._entropy:
+            self._rng, self._entropy = np.random.default_rng(entropy), entropy
+        return self._rng
+
+    def waveforms(
+        self, waveforms: list[np.ndarray], labels: np.ndarray, sampling_rate: int
+    ) -> tuple[list[np.ndarray], np.ndarray]:
+        """
+        Transforms a batch.
+
+        Args:
+            waveforms (`list[np.ndarray]`): Mono clips (samples,) of any lengths.
+            labels (`np.ndarray` of shape `(batch_size, classes)`): Ones for each clip's classes, zeros elsewhere.
+            sampling_rate (`int`): Of the waveforms, in hertz.
+
+        Returns:
+            New waveforms and new labels, which may lie between 0 and 1.
+        """
+        for transform in self.waveform_transforms:
+            waveforms, labels = transform(waveforms, labels, sampling_rate, self.rng)
+        return waveforms, labels
+
+    def spectrogram(self, spectrogram: torch.Tensor, silence: float) -> torch.Tensor:
+        """
+        Transforms the normalised filter bank (frames, mel bins) of one clip, whose padded frames have the value `silence`.
+        """
+        for transform in self.spectrogram_transforms:
+            spectrogram = transform(spectrogram, silence, self.rng)
+        return spectrogram
+
+
+@dataclass
+class AugmentationArguments:
+    """What is done to training clips; nothing by default. Parsed from the command line or a file by HfArgumentParser."""
+
+    change_waveforms: float = field(
+        default=0.0, metadata={"help": "Probability of each of noise, gain, pitch shift and time stretch of a clip."}
+    )
+    background_dir: str | None = field(
+        default=None, metadata={"help": "Folder of sounds to add to half of the clips, 3 to 30 dB below them."}
+    )
+    impulse_response_dir: str | None = field(
+        default=None, metadata={"help": "Folder of room impulse responses, applied to half of the clips."}
+    )
+    mixup: float = field(
+        default=0.0, metadata={"help": "Share of the clips that are mixed, and their labels with them."}
+    )
+    multi_label_mix: float = field(
+        default=0.0, metadata={"help": "Share of the clips that others are added to, with the union of the labels."}
+    )
+    frequency_mask: int = field(default=0, metadata={"help": "SpecAugment: width of the masked band, in mel bins."})
+    time_mask: int = field(default=0, metadata={"help": "SpecAugment: length of the masked stretch, in frames."})
+    noise: bool = field(default=False, metadata={"help": "Noise on the filter bank and a roll in time, as SSAST has."})
+
+    def __post_init__(self) -> None:
+        for name in ("change_waveforms", "mixup", "multi_label_mix"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise InputError(f"--{name} must be in 0 ... 1, got {getattr(self, name)}")
+        for name in ("frequency_mask", "time_mask"):
+            if getattr(self, name) < 0:
+                raise InputError(f"--{name} must not be negative, got {getattr(self, name)}")
+        for name in ("background_dir", "impulse_response_dir"):
+            folder = getattr(self, name)
+            if folder is not None and not any(
+                path.suffix.lower() in AUDIO_SUFFIXES for path in Path(folder).rglob("*")
+            ):
+                raise InputError(f"--{name} must be a folder with audio, got {folder!r}")
+
+    def make(self, seed: int = 0) -> Augmentation:
+        """Makes the [`Augmentation`], in the order of the original."""
+        import audiomentations
+
+        changes = []
+        if self.impulse_response_dir is not None:
+            changes.append(audiomentations.ApplyImpulseResponse(self.impulse_response_dir, p=0.5))
+        if self.change_waveforms:
+            p = self.change_waveforms
+            changes += [
+                audiomentations.PitchShift(p=p),
+                audiomentations.TimeStretch(leave_length_unchanged=False, p=p),
+                audiomentations.Gain(p=p),
+                audiomentations.AddGaussianSNR(p=p),
+            ]
+        if self.background_dir is not None:
+            changes.append(audiomentations.AddBackgroundNoise(self.background_dir, p=0.5))
+        waveform_transforms = [EachWaveform(audiomentations.Compose(changes))] if changes else []
+        if self.mixup:
+            waveform_transforms.append(Mixup(p=self.mixup))
+        if self.multi_label_mix:
+            waveform_transforms.append(MultiLabelMix(p=self.multi_label_mix))
+        spectrogram_transforms = []
+        if self.frequency_mask or self.time_mask:
+            spectrogram_transforms.append(SpecAugment(self.frequency_mask, self.time_mask))
+        if self.noise:
+            spectrogram_transforms += [UniformNoise(), RollTime()]
+        return Augmentation(waveform_transforms, spectrogram_transforms, seed=seed)

@@ -1,0 +1,179 @@
+# Copyright 2026 The hf-audio-ssm authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Adapters through PEFT, with the names of what to adapt, so that users need not know them."""
+
+import os
+import tempfile
+from pathlib import Path
+
+import peft
+from huggingface_hub import ModelCard
+from peft.utils import ModulesToSaveWrapper
+from transformers import AutoModelForAudioClassification, PreTrainedModel
+
+from ..common.errors import InputError
+from ..common.text_files import write_text
+from ..inference.embedding import read_classifier_config
+from ..models import LORA_TARGET_MODULES
+from .names import CLASSIFIER_CONFIG, model_on_hub
+from .push import push_folder
+
+
+# Of `LORA_TARGET_MODULES`, the modules whose input (not output) IA3 scales.
+IA3_FEEDFORWARD_MODULES = {"ssamba": ["out_proj"], "ssast": ["fc2"]}
+
+ADAPTER_METHODS = ("lora", "dora", "rslora", "ia3")
+
+
+def adapter_config(model: PreTrainedModel, method: str = "lora", **kwargs) -> peft.PeftConfig:
+    """
+    The PEFT configuration that adapts a model's projections and, where it has one, trains its classification head.
+
+    Args:
+        model (`PreTrainedModel`): The base model.
+        method (`str`, *optional*, defaults to `"lora"`):
+            "lora" (arXiv 2106.09685), "dora" (arXiv 2402.09353), "rslora" (arXiv 2312.03732) or "ia3" (arXiv 2205.05638).
+        kwargs: Fields of `peft.LoraConfig` (`r`, `lora_alpha`, `target_modules`, ...) or `peft.IA3Config`.
+
+    Raises:
+        `ValueError`: for another method, or a model that has no default targets when none are given.
+    """
+    if method not in ADAPTER_METHODS:
+        raise ValueError(f"`method` must be one of {', '.join(ADAPTER_METHODS)}, got {method!r}.")
+    model_type = model.config.model_type
+    if "target_modules" not in kwargs and model_type not in LORA_TARGET_MODULES:
+        raise ValueError(
+            f"`target_modules` must be given for a model of type {model_type!r}: defaults exist for "
+            f"{', '.join(LORA_TARGET_MODULES)}."
+        )
+    kwargs = {
+        "target_modules": LORA_TARGET_MODULES.get(model_type),
+        "modules_to_save": ["classifier"] if hasattr(model, "classifier") else None,
+        **kwargs,
+    }
+    if method == "ia3":
+        feedforward = [
+            name for name in IA3_FEEDFORWARD_MODULES.get(model_type, ()) if name in kwargs["target_modules"]
+        ]
+        return peft.IA3Config(**{"feedforward_modules": feedforward, **kwargs})
+    return peft.LoraConfig(use_dora=method == "dora", use_rslora=method == "rslora", **kwargs)
+
+
+def save_adapted(model: peft.PeftModel, save_directory: str | os.PathLike) -> None:
+    """
+    Saves adapters, the trained head, and the classifier's configuration (labels, head), which PEFT does not keep.
+
+    Args:
+        model (`peft.PeftModel`): The adapted classifier.
+        save_directory (`str`): The folder.
+    """
+    model.save_pretrained(save_directory)
+    save_classifier_config(model, save_directory)
+    card_file = Path(save_directory) / "README.md"
+    card = ModelCard.load(card_file, ignore_metadata_errors=True)
+    # PEFT names the base model there even if it is a folder, which the Hub refuses.
+    if card.data.base_model and not model_on_hub(card.data.base_model):
+        card.data.base_model = None
+        write_text(card_file, str(card))
+
+
+def save_classifier_config(model: peft.PeftModel, save_directory: str | os.PathLike) -> None:
+    """Saves the part of [`save_adapted`] that PEFT does not keep."""
+    # Not as config.json: transformers would look for the base's weights beside it.
+    write_text(Path(save_directory) / CLASSIFIER_CONFIG, model.get_base_model().config.to_json_string())
+
+
+def push_adapted(
+    model: peft.PeftModel,
+    repo_id: str,
+    private: bool | None = None,
+    revision: str | None = None,
+    token: str | bool | None = None,
+) -> str:
+    """
+    Uploads what [`save_adapted`] saves to a model repository on the Hub, whose card stays as it is, if it has one.
+
+    Args:
+        model (`peft.PeftModel`): The adapted classifier.
+        repo_id (`str`): The repository, created if there is none.
+        private (`bool`, *optional*): Whether it is to be private; by default, what its owner's are.
+        revision (`str`, *optional*): The branch, created if there is none; by default, `main`.
+        token (`str`, *optional*): Of the Hub; by default, the stored one.
+
+    Returns:
+        `str`: The repository's address.
+
+    Raises:
+        [`InputError`]: If the Hub refuses, fails or cannot be reached, or if the repository exists and is public where it
+            should be private.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        save_adapted(model, folder)
+        return push_folder(folder, repo_id, "Upload adapters", "the model", private, revision, token, keep_card=True)
+
+
+def load_adapted(
+    name_or_path: str | os.PathLike,
+    is_trainable: bool = False,
+    revision: str | None = None,
+    token: str | bool | None = None,
+) -> peft.PeftModel:
+    """
+    Loads what [`save_adapted`], [`push_adapted`] or PEFT alone saved, and the base model by the name that was saved with it.
+
+    Args:
+        name_or_path (`str`): A folder or a Hub name.
+        is_trainable (`bool`, *optional*, defaults to `False`): Whether training goes on.
+        revision (`str`, *optional*): Branch, tag or commit of the adapters.
+        token (`str`, *optional*): Of the Hub; by default, the stored one.
+
+    Raises:
+        `OSError`: If the adapters, their configuration or the base model cannot be found.
+        [`InputError`]: If neither the adapters nor the base model hold some of the weights, such as the head, or the
+            adapters are none of a classifier.
+    """
+    hub = {"revision": revision, "token": token}
+    adapter_config = peft.PeftConfig.from_pretrained(name_or_path, **hub)
+    base, info = AutoModelForAudioClassification.from_pretrained(
+        adapter_config.base_model_name_or_path,
+        # Without one, the base model's own.
+        config=read_classifier_config(name_or_path, **hub),
+        ignore_mismatched_sizes=True,
+        revision=adapter_config.revision or "main",
+        token=token,
+        output_loading_info=True,
+    )
+    missing = info["missing_keys"] | {key for key, *_ in info["mismatched_keys"]}
+    saved = adapter_config.modules_to_save or ()
+    if untrained := sorted(key for key in missing if not any(f".{name}." in f".{key}." for name in saved)):
+        raise InputError(
+            f"`name_or_path` {str(name_or_path)!r} and its base model {adapter_config.base_model_name_or_path!r} both lack "
+            f"fitting weights: {', '.join(untrained)}"
+        )
+    # The file has those of the base model, which may have had another head.
+    base.config.architectures = [type(base).__name__]
+    model = peft.PeftModel.from_pretrained(base, name_or_path, is_trainable=is_trainable, **hub)
+    # PEFT leaves adapters as they were made where the file has none by their names.
+    absent = (
+        peft.get_peft_model_state_dict(model).keys() - peft.load_peft_weights(str(name_or_path), "cpu", **hub).keys()
+    )
+    if absent:
+        raise InputError(
+            f"`name_or_path` {str(name_or_path)!r} holds no adapters of a classifier: it lacks {min(absent)} ({len(absent)} "
+            "weights in all)"
+        )
+    return model
+
+
+def merge_adapted(model: peft.PeftModel) -> PreTrainedModel:
+    """
+    Merges the adapters into the base model's weights, and leaves an ordinary classifier (or encoder).
+
+    Args:
+        model (`peft.PeftModel`): The adapted classifier (or encoder); it is used up.
+    """
+    base = model.get_base_model()
+    if isinstance(getattr(base, "classifier", None), ModulesToSaveWrapper):
+        # PEFT's IA3 can only take heads off that have one weight.
+        base.classifier = base.classifier.modules_to_save[model.active_adapter]
+    return model.merge_and_unload()

@@ -1,0 +1,83 @@
+# Copyright 2026 The hf-audio-ssm authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Pushing to the Hub, with errors that say what was not pushed, and why."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from os import PathLike
+
+from huggingface_hub import HfApi
+from huggingface_hub.errors import HFValidationError, HTTPError
+
+from ..common.errors import InputError
+
+
+@contextmanager
+def explaining_push(what: str, repo_id: str) -> Iterator[None]:
+    """
+    Raises one kind of error for whatever may fail in a push.
+
+    Args:
+        what (`str`): What is pushed, for the message: "the adapters", "the folder is complete, but".
+        repo_id (`str`): Where it is pushed to.
+
+    Raises:
+        [`InputError`]: If the Hub refuses, fails or cannot be reached.
+    """
+    try:
+        yield
+    # A large file that cannot be uploaded ends in a RuntimeError, whose cause tells why.
+    except (HTTPError, HFValidationError, OSError, RuntimeError) as error:
+        reason = f"{error} ({error.__cause__})" if isinstance(error, RuntimeError) and error.__cause__ else str(error)
+        raise InputError(f"{what} could not be pushed to {repo_id}: {reason}") from error
+
+
+def push_folder(
+    folder: str | PathLike,
+    repo_id: str,
+    message: str,
+    what: str,
+    private: bool | None = None,
+    revision: str | None = None,
+    token: str | bool | None = None,
+    keep_card: bool = False,
+) -> str:
+    """
+    Uploads a folder to a model repository, which is created if there is none.
+
+    Args:
+        folder (`str`): The folder.
+        repo_id (`str`): The repository.
+        message (`str`): Of the commit.
+        what (`str`): As in [`explaining_push`].
+        private (`bool`, *optional*): Whether the repository is to be private; by default, what its owner's are.
+        revision (`str`, *optional*): The branch, created if there is none; by default, `main`.
+        token (`str`, *optional*): Of the Hub; by default, the stored one.
+        keep_card (`bool`, *optional*, defaults to `False`): Whether a card that the repository has stays as it is.
+
+    Returns:
+        `str`: The repository's address.
+
+    Raises:
+        [`InputError`]: If the Hub refuses, fails or cannot be reached, or if the repository exists and is public where it
+            should be private.
+    """
+    api = HfApi(token=token)
+    with explaining_push(what, repo_id):
+        url = api.create_repo(repo_id, private=private, exist_ok=True)
+        # For a repository that exists, `private` changes nothing.
+        is_exposed = bool(private) and not api.model_info(url.repo_id).private
+        if not is_exposed:
+            if revision is not None:
+                api.create_branch(url.repo_id, branch=revision, exist_ok=True)
+            has_card = keep_card and api.file_exists(url.repo_id, "README.md", revision=revision)
+            api.upload_folder(
+                repo_id=url.repo_id,
+                folder_path=folder,
+                commit_message=message,
+                revision=revision,
+                ignore_patterns=["README.md"] if has_card else None,
+            )
+    if is_exposed:
+        raise InputError(f"{what} was not pushed to {repo_id}, which exists and is public, but was to be private")
+    return str(url)

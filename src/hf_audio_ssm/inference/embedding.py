@@ -1,0 +1,356 @@
+# Copyright 2026 The hf-audio-ssm authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Embeddings of clips and of their frames, from any encoder of patches, on a time axis in seconds."""
+
+import json
+import os
+from collections.abc import Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import (
+    AutoConfig,
+    AutoFeatureExtractor,
+    AutoModel,
+    PreTrainedConfig,
+    PreTrainedModel,
+    SequenceFeatureExtractor,
+)
+from transformers.utils import FEATURE_EXTRACTOR_NAME, cached_file, find_adapter_config_file
+
+from ..common.errors import InputError
+from ..hub.names import CLASSIFIER_CONFIG
+from ..models.patch_encoder.configuration_patch_encoder import PatchEncoderConfig
+
+
+POOLINGS = ("mean", "cls")
+# The filter bank's frames, in seconds.
+_FRAME_STEP, _FRAME_LENGTH = 0.01, 0.025
+
+
+@dataclass
+class ClipEmbedding:
+    """
+    The embedding of a clip.
+
+    Args:
+        clip (`torch.Tensor` of shape `(hidden_size,)`, or `(layers, hidden_size)` where layers were chosen):
+            The whole clip.
+        frames (`torch.Tensor` of shape `(steps, hidden_size)` or `(layers, steps, hidden_size)`):
+            Each column of patches: the mean of its patches, over frequency.
+        timestamps (`torch.Tensor` of shape `(steps,)`, float64):
+            The middle of each column, in seconds from the clip's beginning.
+    """
+
+    clip: torch.Tensor
+    frames: torch.Tensor
+    timestamps: torch.Tensor
+
+
+@dataclass
+class EncodedBatch:
+    """
+    Clips after the encoder.
+
+    Args:
+        prefix (`torch.Tensor` of shape `(clips, layers, hidden_size)`): The mean of the prefix tokens ([CLS]).
+        frames (`torch.Tensor` of shape `(clips, layers, steps, hidden_size)`):
+            The mean of each column's patches; zeros after a clip's end.
+        steps (`torch.Tensor` of shape `(clips,)`): Columns that each clip has.
+        timestamps (`torch.Tensor` of shape `(steps,)`, float64): The middle of each column, in seconds.
+    """
+
+    prefix: torch.Tensor
+    frames: torch.Tensor
+    steps: torch.Tensor
+    timestamps: torch.Tensor
+
+    def pooled(self, pooling: str) -> torch.Tensor:
+        """One vector for each clip and layer, `(clips, layers, hidden_size)`."""
+        if pooling == "cls":
+            return self.prefix
+        # Columns have the same number of patches: the mean of all patches is that of the columns.
+        return self.frames.sum(dim=2) / self.steps[:, None, None]
+
+
+def is_missing_folder(model: str) -> bool:
+    """Whether a checkpoint's name is a path, which no repository on the Hub can have, and leads to no folder."""
+    is_path = model.startswith((".", "/", "~")) or model.count("/") > 1
+    return is_path and not os.path.isdir(model)
+
+
+def load_feature_extractor(model: str, revision: str | None = None) -> SequenceFeatureExtractor:
+    """
+    The feature extractor of a checkpoint, or of adapters: where none was saved beside these, that of their base model.
+
+    Args:
+        model (`str`): A folder, or a repository on the Hub.
+        revision (`str`, *optional*): Branch, tag or commit of the repository.
+
+    Raises:
+        `OSError`: If there is none.
+    """
+    found = cached_file(model, FEATURE_EXTRACTOR_NAME, revision=revision, _raise_exceptions_for_missing_entries=False)
+    if found is None and (adapters := find_adapter_config_file(model, revision=revision)) is not None:
+        fields = json.loads(Path(adapters).read_text(encoding="utf-8"))
+        model, revision = fields["base_model_name_or_path"], fields.get("revision")
+    return AutoFeatureExtractor.from_pretrained(model, revision=revision or "main")
+
+
+def load_merged(model: str, revision: str | None = None) -> PreTrainedModel | None:
+    """
+    Loads the classifier that adapters were saved of, and merges them into it.
+
+    Args:
+        model (`str`): A folder, or a repository on the Hub.
+        revision (`str`, *optional*): Branch, tag or commit of the repository.
+
+    Returns:
+        `PreTrainedModel | None`: `None` where there are no adapters.
+
+    Raises:
+        `OSError`: If something of it cannot be found.
+        `ImportError`: If PEFT is not installed.
+        [`InputError`]: If weights are missing, or the adapters are none of a classifier.
+    """
+    if find_adapter_config_file(model, revision=revision) is None:
+        return None
+    try:
+        from ..hub.adapters import load_adapted, merge_adapted
+    except ImportError as error:
+        raise ImportError("it holds adapters, which need peft (pip install peft)") from error
+    return merge_adapted(load_adapted(model, revision=revision))
+
+
+def read_classifier_config(
+    model: str | os.PathLike, revision: str | None = None, token: str | bool | None = None
+) -> PreTrainedConfig | None:
+    """
+    The configuration that [`save_adapted`] or [`push_adapted`] saved beside adapters.
+
+    Args:
+        model (`str`): A folder, or a repository on the Hub.
+        revision (`str`, *optional*): Branch, tag or commit of the repository.
+        token (`str`, *optional*): Of the Hub; by default, the stored one.
+
+    Returns:
+        `PreTrainedConfig | None`: `None` where there is none.
+    """
+    hub = {"revision": revision, "token": token, "_raise_exceptions_for_missing_entries": False}
+    found = cached_file(model, CLASSIFIER_CONFIG, **hub)
+    return None if found is None else AutoConfig.for_model(**json.loads(Path(found).read_text(encoding="utf-8")))
+
+
+def load_encoder(
+    model: str | os.PathLike, revision: str | None = None, device: str | torch.device | None = None
+) -> tuple[PreTrainedModel, SequenceFeatureExtractor]:
+    """
+    Loads the encoder of a checkpoint, whatever its heads, with its adapters if it has any, in evaluation mode, and its
+    feature extractor.
+
+    Args:
+        model (`str` or `PathLike`): A folder, or a repository on the Hub.
+        revision (`str`, *optional*): Branch, tag or commit of the repository.
+        device (`str` or `torch.device`, *optional*): Where the model is to run; the CPU by default.
+
+    Raises:
+        [`InputError`]: If it cannot be loaded, or is no encoder of patches.
+    """
+    model = os.fspath(model)
+    if is_missing_folder(model):
+        raise InputError(f"`model` {model!r} cannot be loaded: there is no such folder")
+    try:
+        try:
+            merged = load_merged(model, revision)
+        # An encoder needs no head.
+        except InputError:
+            merged = None
+        missing = []
+        if merged is not None:
+            encoder = merged.base_model
+        else:
+            config = read_classifier_config(model, revision)
+            encoder, info = AutoModel.from_pretrained(
+                model, config=config, revision=revision, output_loading_info=True
+            )
+            missing = info["missing_keys"]
+        feature_extractor = load_feature_extractor(model, revision)
+    except (ImportError, OSError, ValueError) as error:
+        raise InputError(f"`model` {model!r} cannot be loaded: {error}") from error
+    _check_encoder(encoder)
+    if missing:
+        raise InputError(f"`model` {model!r} lacks weights of the encoder: {', '.join(sorted(missing))}")
+    return encoder.eval().to(device or "cpu"), feature_extractor
+
+
+def _check_encoder(model: Any) -> None:
+    if not isinstance(model, PreTrainedModel) or not hasattr(model.config, "patch_grid"):
+        raise InputError(f"`model` must be an encoder of patches of this package, got {type(model).__name__}")
+
+
+def _check_layers(layers: Sequence[int] | None, config: PatchEncoderConfig) -> list[int] | None:
+    if layers is None:
+        return None
+    depth, step = config.num_hidden_layers, config.layers_per_stream
+    indices = [layer + depth + 1 if layer < 0 else layer for layer in layers]
+    if not indices or not all(0 <= index <= depth and index % step == 0 for index in indices):
+        allowed = (
+            f"0, {step}, {2 * step} ... {depth}"
+            if depth > 2 * step
+            else ", ".join(map(str, range(0, depth + 1, step)))
+        )
+        raise InputError(
+            f"`layers` must be some of {allowed} (0: before the first layer), or negative to count from the end, got "
+            f"{list(layers)}"
+        )
+    return indices
+
+
+@contextmanager
+def _evaluating(model: PreTrainedModel):
+    """Evaluation mode, and what it was afterwards."""
+    training = [module for module in model.modules() if module.training]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True
+
+
+def encode_clips(
+    clips: list[np.ndarray | torch.Tensor],
+    sampling_rate: int,
+    model: PreTrainedModel,
+    feature_extractor: SequenceFeatureExtractor,
+    layers: Sequence[int] | None = None,
+) -> EncodedBatch:
+    """
+    Encodes one batch of clips in their whole length, each as if it came alone; gradients flow into the model.
+
+    Args:
+        clips (`list`): Clips as the feature extractor takes them.
+        sampling_rate (`int`): Their rate in hertz; another than the feature extractor's is converted.
+        model (`PreTrainedModel`): The encoder, with or without a head.
+        feature_extractor (`SequenceFeatureExtractor`): Its feature extractor.
+        layers (`Sequence[int]`, *optional*):
+            Layers whose residual stream is taken, counted as `hidden_states`; by default the final, normalised tokens.
+
+    Returns:
+        [`EncodedBatch`], float32 on the model's device.
+
+    Raises:
+        [`InputError`]: If `layers` names a layer that the model has not, or the first of a pair.
+        `ValueError`, `TypeError`: If the feature extractor refuses a clip.
+    """
+    config = model.config
+    layers = _check_layers(layers, config)
+    options = {"sampling_rate": sampling_rate, "resample": sampling_rate != feature_extractor.sampling_rate}
+    options |= {"return_tensors": "pt", "return_attention_mask": True, "device": model.device}
+    inputs = feature_extractor(clips, padding="longest", truncation=False, **options)
+    patch_frames = config.patch_shape[1]
+    if inputs["input_values"].shape[1] < patch_frames:
+        inputs = feature_extractor(clips, padding="max_length", max_length=patch_frames, **options)
+    # A clip shorter than one patch is padded to it.
+    inputs["attention_mask"][:, :patch_frames] = 1
+    steps = (inputs["attention_mask"].sum(dim=1) - patch_frames) // config.time_stride + 1
+
+    outputs = model.base_model(**inputs, output_hidden_states=layers is not None)
+    streams = [outputs.last_hidden_state] if layers is None else [outputs.hidden_states[layer] for layer in layers]
+    tokens = torch.stack(streams, dim=1).float()
+    prefix, patches = tokens.tensor_split([config.num_prefix_tokens], dim=2)
+    frames = patches.unflatten(2, (config.patch_grid()[0], -1)).mean(dim=2)
+    # The middle of the samples that a column's frames span.
+    middle = (_FRAME_STEP * (patch_frames - 1) + _FRAME_LENGTH) / 2
+    columns = torch.arange(frames.shape[2], dtype=torch.float64, device=frames.device)
+    timestamps = columns * config.time_stride * _FRAME_STEP + middle
+    return EncodedBatch(prefix.mean(dim=2), frames, steps, timestamps)
+
+
+def _is_batch(waveform: Any) -> bool:
+    if isinstance(waveform, list | tuple):
+        return len(waveform) > 0 and np.ndim(waveform[0]) > 0
+    return np.ndim(waveform) == 2
+
+
+@torch.no_grad()
+def embed(
+    waveform: np.ndarray | torch.Tensor | list,
+    sampling_rate: int,
+    model: str | os.PathLike | PreTrainedModel,
+    feature_extractor: SequenceFeatureExtractor | None = None,
+    pooling: str | None = None,
+    layers: Sequence[int] | None = None,
+    batch_size: int = 8,
+) -> ClipEmbedding | list[ClipEmbedding]:
+    """
+    Embeds a clip, or several, of any length.
+
+    Each clip is encoded whole and by itself: without padding, whatever else is in the batch (but for clips shorter than
+    one patch, which silence fills up).
+
+    Args:
+        waveform (`np.ndarray`, `torch.Tensor` or `list`):
+            A mono clip `(samples,)`, or several: a list of clips, or an array `(clips, samples)`. Clips of several
+            channels belong in a list.
+        sampling_rate (`int`):
+            Its rate in hertz; it is converted to the model's.
+        model (`str`, `PathLike` or `PreTrainedModel`):
+            The encoder, with or without a head; or a folder or Hub repository, loaded anew at each call.
+        feature_extractor (`SequenceFeatureExtractor`, *optional*):
+            The model's feature extractor; needed where `model` is no name.
+        pooling (`str`, *optional*):
+            What makes a clip of its tokens: the `"mean"` of the patches, or the `"cls"` token. By default the model's
+            `config.pooling`.
+        layers (`Sequence[int]`, *optional*):
+            Layers whose residual stream is taken, counted as transformers counts `hidden_states`: 0 before the first
+            layer, -1 after the last. Where layers run in pairs, those that end a pair. By default the final tokens,
+            after the last layer norm.
+        batch_size (`int`, *optional*, defaults to 8):
+            Clips that are encoded at once.
+
+    Returns:
+        [`ClipEmbedding`], or a list of them where there are several clips; float32 on the model's device.
+
+    Raises:
+        [`InputError`]: If `model`, `pooling`, `layers` or `batch_size` cannot be used.
+        `ValueError`, `TypeError`: If a clip cannot be used; the message names it.
+
+    Example:
+
+    ```python
+    >>> import numpy as np
+    >>> from hf_audio_ssm import SsambaConfig, SsambaFeatureExtractor, SsambaModel, embed
+
+    >>> model = SsambaModel(SsambaConfig.tiny(num_hidden_layers=2))
+    >>> embedding = embed(np.random.randn(16000), 16000, model, SsambaFeatureExtractor())
+    >>> embedding.clip.shape, embedding.frames.shape
+    (torch.Size([192]), torch.Size([6, 192]))
+    ```
+    """
+    if pooling is not None and pooling not in POOLINGS:
+        raise InputError(f"`pooling` must be one of {', '.join(POOLINGS)}, or None for the model's, got {pooling!r}")
+    if not isinstance(batch_size, int) or batch_size < 1:
+        raise InputError(f"`batch_size` must be at least 1, got {batch_size!r}")
+    if isinstance(model, (str, os.PathLike)):
+        model, own = load_encoder(model)
+        feature_extractor = own if feature_extractor is None else feature_extractor
+    _check_encoder(model)
+    if feature_extractor is None:
+        raise InputError("`feature_extractor` must be given with a model that is loaded already, got None")
+    is_batch = _is_batch(waveform)
+    clips = list(waveform) if is_batch else [waveform]
+    embeddings = []
+    with _evaluating(model):
+        for start in range(0, len(clips), batch_size):
+            batch = encode_clips(clips[start : start + batch_size], sampling_rate, model, feature_extractor, layers)
+            pooled, frames = batch.pooled(pooling or model.config.pooling), batch.frames
+            if layers is None:
+                pooled, frames = pooled[:, 0], frames[:, 0]
+            for vector, columns, steps in zip(pooled, frames, batch.steps.tolist(), strict=True):
+                embeddings.append(ClipEmbedding(vector, columns[..., :steps, :], batch.timestamps[:steps]))
+    return embeddings if is_batch else embeddings[0]

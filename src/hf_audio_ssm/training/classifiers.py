@@ -1,0 +1,163 @@
+# Copyright 2026 The hf-audio-ssm authors.
+# SPDX-License-Identifier: Apache-2.0
+"""A classifier for labelled clips, from any checkpoint of the package's encoders."""
+
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from huggingface_hub.errors import StrictDataclassError
+from transformers import (
+    AutoConfig,
+    AutoFeatureExtractor,
+    AutoModelForAudioClassification,
+    FeatureExtractionMixin,
+    PreTrainedModel,
+)
+
+from ..audio.decoding import read_audio
+from ..common.errors import InputError
+from ..data.labelled import LabelledClips
+from ..data.labelled_collator import FRAMES_PER_SECOND
+from ..models import AUTO_CLASSES
+from ..models.patch_encoder.configuration_patch_encoder import CLASSIFIER_TYPES
+
+
+@dataclass
+class ClassifierArguments:
+    """What to start from. Parsed from the command line or a file by HfArgumentParser."""
+
+    model: str = field(metadata={"help": "Pretrained checkpoint: a folder or a Hub name."})
+    classifier_type: str | None = field(
+        default=None,
+        metadata={
+            "help": f"Head: {', '.join(CLASSIFIER_TYPES)}. Default: the checkpoint's, linear unless it has one."
+        },
+    )
+    freeze_base_model: bool = field(default=False, metadata={"help": "Train the head alone."})
+    frequency_stride: int | None = field(
+        default=None, metadata={"help": "Step between patches in mel bins. Default: the checkpoint's."}
+    )
+    time_stride: int | None = field(
+        default=None, metadata={"help": "Step between patches in frames. Default: the checkpoint's."}
+    )
+    max_length: int | None = field(
+        default=None, metadata={"help": "Frames (10 ms) that clips are cut or padded to. Default: the checkpoint's."}
+    )
+    return_attention_mask: bool = field(
+        default=False,
+        metadata={"help": "Read of clips that are shorter than --max_length what they have, and no padding."},
+    )
+    normalization: str = field(
+        default="keep",
+        metadata={
+            "help": "Mean and standard deviation of the filter banks: keep, data (of the training clips) or a "
+            "preset of the feature extractor."
+        },
+    )
+    binary_cross_entropy: bool = field(
+        default=False, metadata={"help": "Train clips of one label as if each class were a question of its own."}
+    )
+    config_overrides: str = field(
+        default="{}", metadata={"help": "Other fields of the configuration, as JSON: '{\"num_prototypes\": 10}'."}
+    )
+
+    def __post_init__(self) -> None:
+        try:
+            self.overrides = json.loads(self.config_overrides)
+        except json.JSONDecodeError as error:
+            raise InputError(f"--config_overrides must be JSON, got {self.config_overrides!r} ({error})") from error
+        if not isinstance(self.overrides, dict):
+            raise InputError(f"--config_overrides must map names to values, got {self.config_overrides!r}")
+        if self.classifier_type not in (None, *CLASSIFIER_TYPES):
+            raise InputError(
+                f"--classifier_type must be one of {', '.join(CLASSIFIER_TYPES)}, got {self.classifier_type!r}"
+            )
+        for name in ("classifier_type", "frequency_stride", "time_stride", "max_length"):
+            if getattr(self, name) is not None:
+                self.overrides[name] = getattr(self, name)
+
+    def load(self, clips: LabelledClips) -> tuple[FeatureExtractionMixin, PreTrainedModel]:
+        """[`load_feature_extractor`] and [`load_model`]."""
+        return self.load_feature_extractor(clips), self.load_model(clips)
+
+    def load_feature_extractor(self, clips: LabelledClips) -> FeatureExtractionMixin:
+        """
+        Loads the checkpoint's feature extractor, with the length, the mask and the normalisation that the arguments ask for.
+
+        Raises:
+            [`InputError`]: If it cannot be loaded, or there is no such normalisation.
+        """
+        try:
+            feature_extractor = AutoFeatureExtractor.from_pretrained(self.model)
+        except (OSError, ValueError) as error:
+            raise InputError(f"--model {self.model}: its feature extractor cannot be loaded ({error})") from error
+        if self.max_length is not None:
+            feature_extractor.max_length = self.max_length
+        if self.return_attention_mask:
+            feature_extractor.return_attention_mask = True
+        rate = feature_extractor.sampling_rate
+        if self.normalization == "data":
+            seconds = feature_extractor.max_length / FRAMES_PER_SECOND
+            audio = (read_audio(row["audio"], rate, max_seconds=seconds) for row in clips.splits["train"])
+            feature_extractor.mean, feature_extractor.std = feature_extractor.compute_mean_std(
+                audio, sampling_rate=rate
+            )
+        elif self.normalization != "keep":
+            try:
+                preset = type(feature_extractor).from_preset(self.normalization)
+            except (KeyError, ValueError) as error:
+                raise InputError(f"--normalization must be keep, data or a preset: {error}") from error
+            feature_extractor.mean, feature_extractor.std = preset.mean, preset.std
+        return feature_extractor
+
+    def load_model(self, clips: LabelledClips, **kwargs: Any) -> PreTrainedModel:
+        """
+        Loads the model with a head for the clips' classes: the checkpoint's own where it has one of the same kind and size,
+        else a new one.
+
+        Args:
+            clips (`LabelledClips`): The clips.
+            kwargs: More arguments of `from_pretrained`, such as `quantization_config`.
+
+        Raises:
+            [`InputError`]: If the checkpoint cannot be loaded, or is none of the package's encoders, or a field of the
+                configuration cannot be what the arguments say, or the encoder's weights would not be the checkpoint's.
+        """
+        is_binary = self.binary_cross_entropy and not clips.is_multi_label
+        fields = {
+            **self.overrides,
+            "num_labels": len(clips.names),
+            "id2label": dict(enumerate(clips.names)),
+            "label2id": {name: index for index, name in enumerate(clips.names)},
+            "problem_type": "multi_label_classification" if is_binary else clips.problem_type,
+        }
+        try:
+            config, unused = AutoConfig.from_pretrained(self.model, return_unused_kwargs=True, **fields)
+            if config.model_type not in AUTO_CLASSES:
+                raise InputError(f"is a model of type {config.model_type!r}, expected {' or '.join(AUTO_CLASSES)}")
+            if unused:
+                raise InputError(f"--config_overrides: {type(config).__name__} has no field {next(iter(unused))!r}")
+            # Fields that are set on a loaded configuration are not checked by it.
+            config.validate()
+            model, loading = AutoModelForAudioClassification.from_pretrained(
+                self.model,
+                config=config,
+                ignore_mismatched_sizes=True,
+                dtype=torch.float32,
+                output_loading_info=True,
+                **kwargs,
+            )
+            # Only the head may be new.
+            new = [*loading["missing_keys"], *(name for name, *_ in loading["mismatched_keys"])]
+            if new := sorted(name for name in new if not name.startswith("classifier.")):
+                raise InputError(
+                    f"its encoder has no weights of the configuration's shapes for {new[0]} ({len(new)} in all); "
+                    "--config_overrides must leave them theirs"
+                )
+        except (ImportError, OSError, ValueError, TypeError, StrictDataclassError) as error:
+            raise InputError(f"--model {self.model}: cannot be loaded: {error}") from error
+        if self.freeze_base_model:
+            model.freeze_base_model()
+        return model

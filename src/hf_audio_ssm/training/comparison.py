@@ -1,0 +1,180 @@
+# Copyright 2026 The hf-audio-ssm authors.
+# SPDX-License-Identifier: Apache-2.0
+"""The ladder of ways to make a classifier of a pretrained encoder, side by side: from k-NN to full fine-tuning."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+import peft
+from transformers import EvalPrediction, PreTrainedModel, PrinterCallback, set_seed
+
+from ..common.errors import InputError
+from ..data.labelled import LabelledClips
+from ..data.labelled_collator import LabelledClipCollator
+from ..evaluation.metrics import METRICS, make_compute_metrics
+from ..hub.adapters import ADAPTER_METHODS, adapter_config
+from ..hub.cards import describe_training
+from ..models.heads.classification_heads import CLASSIFICATION_HEADS
+from ..models.patch_encoder.configuration_patch_encoder import CLASSIFIER_TYPES
+from .classifiers import ClassifierArguments
+from .fine_tuning import FineTuningArguments, FineTuningTrainer, make_trainer
+from .probing import FeatureDataset, extract_features, features_of, knn_scores
+
+
+METHODS = ("knn", *CLASSIFIER_TYPES, *ADAPTER_METHODS, "full")
+
+# How each is trained, over `COMMON`; the prototypical head as in Bird-MAE (arXiv 2504.12880).
+COMMON = {
+    "lr_scheduler_type": "cosine",
+    "warmup_steps": 0.067,
+    "save_strategy": "no",
+    "logging_strategy": "no",
+    "report_to": "none",
+    "disable_tqdm": True,
+}
+_HEAD = {"learning_rate": 1e-2, "weight_decay": 1e-2}
+_ADAPTER = {"learning_rate": 5e-3, "weight_decay": 1e-2}
+RECIPES: dict[str, dict[str, Any]] = {
+    "linear": _HEAD,
+    "layer_weighted": _HEAD,
+    "attentive": _HEAD,
+    "prototypical": {"learning_rate": 4e-4, "weight_decay": 1e-4, "adam_beta2": 0.95, "max_grad_norm": 2.0},
+    **dict.fromkeys(ADAPTER_METHODS, _ADAPTER),
+    "full": {"learning_rate": 1e-3, "weight_decay": 1e-2},
+}
+
+
+@dataclass
+class ComparisonArguments:
+    """What is compared. Parsed from the command line or a file by HfArgumentParser."""
+
+    output_dir: str = field(metadata={"help": "Folder for the table, the picture and the classifiers."})
+    methods: list[str] = field(
+        default_factory=lambda: ["knn", *CLASSIFIER_TYPES], metadata={"help": f"Which of {', '.join(METHODS)}."}
+    )
+    epochs: int = field(default=50, metadata={"help": "Passes over the training clips, for probes."})
+    encoder_epochs: int = field(
+        default=20, metadata={"help": "Passes over the training clips, where the encoder trains: adapters and full."}
+    )
+    batch_size: int = field(default=8, metadata={"help": "Clips in a training step."})
+    seeds: list[int] = field(
+        default_factory=lambda: [0], metadata={"help": "Of the draw of clips, weights and order."}
+    )
+    cache_dir: str | None = field(
+        default=None,
+        metadata={"help": "Folder that keeps the features of the frozen encoder. Default: none are kept."},
+    )
+    adapter_rank: int = field(default=8, metadata={"help": "Rank of LoRA, DoRA and rsLoRA."})
+    adapter_targets: list[str] | None = field(
+        default=None, metadata={"help": "Modules to adapt. Default: all projections of the encoder."}
+    )
+
+    def __post_init__(self) -> None:
+        for method in self.methods:
+            if method not in METHODS:
+                raise InputError(f"--methods must be among {', '.join(METHODS)}, got {method!r}")
+        for name in ("epochs", "encoder_epochs", "batch_size", "adapter_rank"):
+            if getattr(self, name) < 1:
+                raise InputError(f"--{name} must be at least 1, got {getattr(self, name)}")
+
+
+class Comparison:
+    """
+    Trains classifiers in different ways, from one checkpoint on the same clips. The frozen encoder runs over each clip once,
+    for all probes.
+
+    Args:
+        classifier (`ClassifierArguments`): What to start from; its `classifier_type` is for adapters and full fine-tuning.
+        clips (`LabelledClips`): What to train and to test on.
+        arguments (`ComparisonArguments`): What is compared.
+    """
+
+    def __init__(self, classifier: ClassifierArguments, clips: LabelledClips, arguments: ComparisonArguments):
+        self.classifier, self.clips, self.arguments = classifier, clips, arguments
+        self.compute_metrics = make_compute_metrics(clips.problem_type)
+        # Before anything is trained: what is wrong with the checkpoint shows here.
+        self.feature_extractor, self.base_model = classifier.load(clips)
+
+    @cached_property
+    def features(self) -> dict[str, dict[str, FeatureDataset]]:
+        """By split and name, what the probes read."""
+        model = self.base_model
+        probes = [method for method in self.arguments.methods if method in ("knn", *CLASSIFIER_TYPES)]
+        is_multi_hot = model.config.problem_type == "multi_label_classification"
+        collator = LabelledClipCollator(
+            self.feature_extractor,
+            len(self.clips.names),
+            is_multi_hot,
+            min_frames=model.config.patch_shape[1],
+        )
+        return {
+            split: extract_features(model, rows, collator, features_of(probes), cache_dir=self.arguments.cache_dir)
+            for split, rows in self.clips.splits.items()
+        }
+
+    def training_arguments(self, method: str, seed: int, **kwargs: Any) -> FineTuningArguments:
+        """The arguments of a method's training."""
+        is_probe = method in CLASSIFIER_TYPES
+        return FineTuningArguments(
+            **{
+                **COMMON,
+                **RECIPES[method],
+                "output_dir": os.path.join(self.arguments.output_dir, method),
+                "num_train_epochs": self.arguments.epochs if is_probe else self.arguments.encoder_epochs,
+                "per_device_train_batch_size": self.arguments.batch_size,
+                "per_device_eval_batch_size": 64,
+                "seed": seed,
+                **kwargs,
+            }
+        )
+
+    def run(
+        self, method: str, seed: int, indices: Sequence[int] | None = None, split: str = "test"
+    ) -> tuple[dict[str, float], PreTrainedModel | None, dict[str, str]]:
+        """
+        Trains and tests a classifier.
+
+        Args:
+            method (`str`): One of `METHODS`.
+            seed (`int`): Of the new weights and the order.
+            indices (`Sequence[int]`, *optional*): The training clips to use; all of them otherwise.
+            split (`str`, *optional*, defaults to `"test"`): The split to test on, all of it.
+
+        Returns:
+            The task's metrics, the model (none for k-NN), and how it was trained, see [`describe_training`].
+        """
+        set_seed(seed)
+        indices = range(len(self.clips.splits["train"])) if indices is None else indices
+        if method == "knn":
+            train, test = (self.features[name]["pooler_output"] for name in ("train", split))
+            scores = knn_scores(train.select(indices), test.features)
+            return self.compute_metrics(EvalPrediction(scores, test.labels.numpy())), None, {}
+        if method in CLASSIFIER_TYPES:
+            model = replace(self.classifier, classifier_type=method).load_model(self.clips)
+            model.freeze_base_model()
+            name = CLASSIFICATION_HEADS[method].features
+            test = self.features[split][name]
+            trainer = FineTuningTrainer(
+                model=model,
+                args=self.training_arguments(method, seed),
+                train_dataset=self.features["train"][name].select(indices),
+                compute_metrics=self.compute_metrics,
+            )
+        else:
+            model = self.classifier.load_model(self.clips)
+            if method != "full":
+                options = {} if method == "ia3" else {"r": self.arguments.adapter_rank}
+                if self.arguments.adapter_targets is not None:
+                    options["target_modules"] = self.arguments.adapter_targets
+                model = peft.get_peft_model(model, adapter_config(model, method, **options))
+            train, test = self.clips.splits["train"].select(indices), self.clips.splits[split]
+            clips = replace(self.clips, splits={**self.clips.splits, "train": train})
+            trainer = make_trainer(model, self.feature_extractor, clips, self.training_arguments(method, seed))
+        trainer.remove_callback(PrinterCallback)
+        trainer.train()
+        metrics = trainer.predict(test).metrics
+        results = {metric.key: metrics[f"test_{metric.key}"] for metric in METRICS[self.clips.problem_type]}
+        return results, model, describe_training(trainer)

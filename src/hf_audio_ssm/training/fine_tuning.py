@@ -1,0 +1,453 @@
+# Copyright 2026 The hf-audio-ssm authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Training classifiers with transformers' Trainer, with what the recipes of the originals add to it."""
+
+import copy
+import math
+import os
+from collections.abc import Callable
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import peft
+import torch
+from huggingface_hub import ModelCard
+from huggingface_hub.errors import HFValidationError, HTTPError
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from torch import nn
+from torch.optim.lr_scheduler import LambdaLR
+from torch.utils.data import DataLoader, Dataset
+from transformers import (
+    FeatureExtractionMixin,
+    PreTrainedModel,
+    Trainer,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+)
+from transformers.trainer_utils import SchedulerType, TrainOutput, get_last_checkpoint
+
+from ..audio.decoding import read_seconds
+from ..common.errors import InputError
+from ..common.whole_files import replacing
+from ..data.augmentation import Augmentation
+from ..data.labelled import LabelledClips
+from ..data.labelled_collator import FRAMES_PER_SECOND, LabelledClipCollator
+from ..evaluation.metrics import METRICS, make_compute_metrics
+from ..hub.adapters import save_classifier_config
+from ..hub.card_callback import write_card
+
+
+WEIGHT_AVERAGE = "weight_average.safetensors"
+# Vectors, rates and positions, that decay would only distort.
+NOT_DECAYED = ("A_log", "cls_token", "position_embeddings", "prototypes", "query")
+# Of transformers' samplers, those that read the clips' lengths.
+LENGTH_STRATEGIES = ("group_by_length", "batch_rebalance")
+
+
+@dataclass
+class FineTuningArguments(TrainingArguments):
+    """
+    The arguments of transformers, with the head's learning rate, the schedule and the weight averaging of SSAST's and
+    SSAMBA's code.
+    """
+
+    head_learning_rate_multiple: float = field(
+        default=1.0, metadata={"help": "Learning rate of the classification head as a multiple of --learning_rate."}
+    )
+    prototype_learning_rate: float = field(
+        default=0.04, metadata={"help": "Learning rate of the prototypes of a prototypical head."}
+    )
+    epoch_decay: float | None = field(
+        default=None,
+        metadata={"help": "Factor on the learning rate from epoch to epoch, in place of --lr_scheduler_type."},
+    )
+    epoch_decay_start: int = field(default=5, metadata={"help": "Epochs before the first --epoch_decay."})
+    epoch_decay_every: int = field(default=1, metadata={"help": "Epochs from one --epoch_decay to the next."})
+    average_from_epoch: int | None = field(
+        default=None, metadata={"help": "First epoch (counted from 1) whose weights go into the average that is kept."}
+    )
+    average_to_epoch: int | None = field(
+        default=None, metadata={"help": "Last epoch whose weights go into the average. Default: the last of all."}
+    )
+    # The collator reads columns that the model does not take.
+    remove_unused_columns: bool = field(
+        default=False, metadata={"help": "Has to stay false: the collator reads columns that the model does not take."}
+    )
+    dataloader_pin_memory: bool = field(
+        default_factory=torch.cuda.is_available, metadata={"help": "Whether batches lie in pinned memory."}
+    )
+    coupled_weight_decay: bool = field(
+        default=False,
+        metadata={"help": "Adam with weight decay in the gradient, as the originals have it, not AdamW."},
+    )
+
+    def __post_init__(self) -> None:
+        # transformers would take the loss; which metric is the task's own, only the data say.
+        self.is_best_by_task = self.metric_for_best_model is None
+        super().__post_init__()
+        # As it comes from a command line.
+        if str(self.resume_from_checkpoint).lower() in ("true", "false"):
+            self.resume_from_checkpoint = str(self.resume_from_checkpoint).lower() == "true"
+        for name in ("head_learning_rate_multiple", "prototype_learning_rate"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise InputError(f"--{name} must be a positive number, got {getattr(self, name)}")
+        if self.epoch_decay is not None and not 0 < self.epoch_decay <= 1:
+            raise InputError(f"--epoch_decay must be above 0 and at most 1, got {self.epoch_decay}")
+        if self.epoch_decay_start < 0 or self.epoch_decay_every < 1:
+            raise InputError(
+                "--epoch_decay_start must be at least 0 and --epoch_decay_every at least 1, got "
+                f"{self.epoch_decay_start} and {self.epoch_decay_every}"
+            )
+        if self.max_steps > 0 and (self.epoch_decay is not None or self.average_from_epoch is not None):
+            raise InputError(
+                "--epoch_decay and --average_from_epoch count the epochs of --num_train_epochs, and exclude --max_steps, got "
+                f"--max_steps {self.max_steps}; for a few steps, --num_train_epochs may be a fraction"
+            )
+        if not self.eval_do_concat_batches:
+            raise InputError("--eval_do_concat_batches must be true: metrics are of all clips together, got False")
+        if self.average_from_epoch is not None:
+            last = self.average_to_epoch or math.ceil(self.num_train_epochs)
+            if not 1 <= self.average_from_epoch <= last <= math.ceil(self.num_train_epochs):
+                raise InputError(
+                    f"--average_from_epoch and --average_to_epoch must be epochs of 1 ... {self.num_train_epochs:g}, in "
+                    f"order, got {self.average_from_epoch} and {last}"
+                )
+            if self.load_best_model_at_end:
+                raise InputError("--load_best_model_at_end and --average_from_epoch exclude each other, got both")
+        elif self.average_to_epoch is not None:
+            raise InputError(f"--average_to_epoch needs --average_from_epoch, got {self.average_to_epoch} alone")
+
+
+def fold_arguments(arguments: FineTuningArguments, fold: int | None) -> FineTuningArguments:
+    """
+    The arguments of one fold's run, which writes into a folder of its own; the same, where there are no folds.
+
+    Raises:
+        [`InputError`]: If it were to resume from a checkpoint outside that folder.
+    """
+    if fold is None:
+        return arguments
+    arguments = copy.copy(arguments)
+    arguments.output_dir = os.path.join(arguments.output_dir, f"fold-{fold}")
+    checkpoint = arguments.resume_from_checkpoint
+    # The weights of another fold's run were trained on the clips that this one is tested on.
+    if isinstance(checkpoint, str) and Path(arguments.output_dir).resolve() not in Path(checkpoint).resolve().parents:
+        raise InputError(
+            f"--resume_from_checkpoint must be true where there are folds, each of which has checkpoints of its own, got "
+            f"{checkpoint!r}, which is not of fold {fold}"
+        )
+    return arguments
+
+
+def parameter_groups(
+    model: nn.Module,
+    learning_rate: float,
+    weight_decay: float = 0.0,
+    head_learning_rate_multiple: float = 1.0,
+    prototype_learning_rate: float = 0.04,
+) -> list[dict]:
+    """
+    Parameter groups for an optimizer: encoder (or adapters), classification head and prototypes have their own learning
+    rates; biases, norms and what else is no matrix of weights does not decay.
+
+    Args:
+        model (`nn.Module`): A classifier, also one wrapped by PEFT.
+        learning_rate (`float`): Of the encoder.
+        weight_decay (`float`, *optional*, defaults to 0.0): Of the matrices.
+        head_learning_rate_multiple (`float`, *optional*, defaults to 1.0):
+            Learning rate of the head, as a multiple of `learning_rate`.
+        prototype_learning_rate (`float`, *optional*, defaults to 0.04):
+            Of the prototypes (Bird-MAE, arXiv 2504.12880).
+
+    Returns:
+        `list[dict]`: groups with `name`, `params`, `lr` and `weight_decay`; those without parameters are left out.
+    """
+    groups: dict[str, dict] = {}
+    for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:
+            continue
+        parts = name.split(".")
+        part, rate = "encoder", learning_rate
+        if "prototypes" in parts:
+            part, rate = "prototypes", prototype_learning_rate
+        elif "classifier" in parts:
+            part, rate = "head", learning_rate * head_learning_rate_multiple
+        decays = parameter.ndim > 1 and not any(other in parts for other in NOT_DECAYED)
+        key = part if decays else f"{part}, not decayed"
+        group = {"name": key, "params": [], "lr": rate, "weight_decay": weight_decay if decays else 0.0}
+        groups.setdefault(key, group)["params"].append(parameter)
+    return list(groups.values())
+
+
+class WeightAverage(TrainerCallback):
+    """
+    Averages the weights at the ends of epochs, as SSAST's and SSAMBA's code does for AudioSet, and puts the average in
+    their place when training ends; `is_applied` tells whether it is there. Its state travels in the checkpoints.
+
+    Args:
+        first (`int`): The first epoch that counts, from 1.
+        last (`int`, *optional*): The last one; all later epochs, otherwise.
+    """
+
+    def __init__(self, first: int, last: int | None = None):
+        self.first, self.last = first, last
+        self.count = 0
+        self.mean: dict[str, torch.Tensor] = {}
+        self.is_applied = False
+
+    @torch.no_grad()
+    def on_epoch_end(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        model: nn.Module | None = None,
+        **kwargs,
+    ) -> None:
+        """Takes the weights into the average."""
+        # The last one may be a part of one.
+        epoch = math.ceil(state.epoch - 1e-6)
+        if epoch < self.first or (self.last is not None and epoch > self.last):
+            return
+        self.count += 1
+        for name, parameter in model.named_parameters():
+            if parameter.requires_grad:
+                current = parameter.float()
+                mean = self.mean.get(name, current).to(current.device)
+                self.mean[name] = mean.lerp(current, 1 / self.count)
+
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs) -> None:
+        """Writes the average into the checkpoint."""
+        if self.count and state.is_world_process_zero:
+            path = Path(args.output_dir) / f"checkpoint-{state.global_step}" / WEIGHT_AVERAGE
+            with replacing(path) as partial:
+                save_file(self.mean, partial, metadata={"count": str(self.count)})
+
+    def load(self, checkpoint: str | os.PathLike) -> None:
+        """Continues with the state saved in a checkpoint, if it was already averaging."""
+        path = Path(checkpoint) / WEIGHT_AVERAGE
+        if path.is_file():
+            with safe_open(path, "pt") as file:
+                self.count = int(file.metadata()["count"])
+            self.mean = load_file(path)
+
+    @torch.no_grad()
+    def on_train_end(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        model: nn.Module | None = None,
+        **kwargs,
+    ) -> None:
+        """Puts the average in the weights' place."""
+        if self.count:
+            for name, parameter in model.named_parameters():
+                if name in self.mean:
+                    parameter.copy_(self.mean[name])
+            self.is_applied = True
+
+
+class AugmentationStart(TrainerCallback):
+    """
+    Tells an augmentation where training begins, so that what is continued does not repeat the draws of the beginning.
+
+    Args:
+        augmentation (`Augmentation`): That of the training clips.
+    """
+
+    def __init__(self, augmentation: Augmentation):
+        self.augmentation = augmentation
+
+    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs) -> None:
+        """Called by the Trainer."""
+        self.augmentation.first_step = state.global_step
+
+
+class FineTuningTrainer(Trainer):
+    """
+    The Trainer of transformers, with the parameter groups and what [`FineTuningArguments`] adds.
+
+    Args:
+        eval_data_collator (`Callable`, *optional*): For evaluation and prediction; `data_collator` otherwise.
+        arguments: As of `Trainer`.
+    """
+
+    args: FineTuningArguments
+
+    def __init__(self, *arguments, eval_data_collator: Callable | None = None, **kwargs):
+        super().__init__(*arguments, **kwargs)
+        self.eval_data_collator = eval_data_collator or self.data_collator
+        self.card: ModelCard | None = None
+        self.weight_average = None
+        if self.args.average_from_epoch is not None:
+            self.weight_average = WeightAverage(self.args.average_from_epoch, self.args.average_to_epoch)
+            self.add_callback(self.weight_average)
+
+    @contextmanager
+    def _collating_for_evaluation(self):
+        collator, self.data_collator = self.data_collator, self.eval_data_collator
+        # transformers would group evaluation by length as well; predictions keep the order of their clips.
+        strategy, self.args.train_sampling_strategy = self.args.train_sampling_strategy, "sequential"
+        try:
+            yield
+        finally:
+            self.data_collator = collator
+            self.args.train_sampling_strategy = strategy
+
+    def get_eval_dataloader(self, eval_dataset: str | Dataset | None = None) -> DataLoader:
+        """As the Trainer's, with `eval_data_collator`."""
+        with self._collating_for_evaluation():
+            return super().get_eval_dataloader(eval_dataset)
+
+    def get_test_dataloader(self, test_dataset: Dataset) -> DataLoader:
+        """As the Trainer's, with `eval_data_collator`."""
+        with self._collating_for_evaluation():
+            return super().get_test_dataloader(test_dataset)
+
+    def create_model_card(self, *arguments, **kwargs) -> None:
+        """Writes `card`, where there is one, and else the card of transformers."""
+        if self.card is None:
+            super().create_model_card(*arguments, **kwargs)
+        elif self.is_world_process_zero():
+            write_card(self.card, Path(self.args.output_dir))
+
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        """Saves, and may push, as transformers does; with adapters also what PEFT does not keep."""
+        if isinstance(self.model, peft.PeftModel) and self.args.should_save:
+            # In the output folder, too: that is what is pushed while training goes on.
+            for folder in {output_dir or self.args.output_dir, self.args.output_dir}:
+                save_classifier_config(self.model, folder)
+        super().save_model(output_dir, _internal_call)
+
+    def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
+        """The optimizer that the arguments ask for, on the groups of [`parameter_groups`]."""
+        if self.optimizer is None:
+            model = self.model if model is None else model
+            groups = parameter_groups(
+                model,
+                self.args.learning_rate,
+                self.args.weight_decay,
+                self.args.head_learning_rate_multiple,
+                self.args.prototype_learning_rate,
+            )
+            for group in groups:
+                # As schedules note it, except those that wait for a plateau.
+                group["initial_lr"] = group["lr"]
+            optimizer_class, options = self.get_optimizer_cls_and_kwargs(self.args, model)
+            if self.args.coupled_weight_decay:
+                optimizer_class = torch.optim.Adam
+                options = {name: options[name] for name in ("lr", "betas", "eps") if name in options}
+            self.optimizer = optimizer_class(groups, **options)
+        return self.optimizer
+
+    def create_scheduler(
+        self, num_training_steps: int, optimizer: torch.optim.Optimizer | None = None
+    ) -> torch.optim.lr_scheduler.LRScheduler:
+        """The originals' steps over epochs, where `epoch_decay` is given, and else the Trainer's schedule."""
+        if self.lr_scheduler is not None or self.args.epoch_decay is None:
+            return super().create_scheduler(num_training_steps, optimizer)
+        steps_per_epoch = num_training_steps / self.args.num_train_epochs
+        warmup_steps = self.args.get_warmup_steps(num_training_steps)
+        start, every, decay = self.args.epoch_decay_start, self.args.epoch_decay_every, self.args.epoch_decay
+
+        def factor(step: int) -> float:
+            # The rounding keeps a step at the very end of an epoch out of it.
+            epoch = math.floor(step / steps_per_epoch + 1e-9)
+            decays = 0 if epoch < start else 1 + (epoch - start) // every
+            return decay**decays * min(1.0, (step + 1) / max(1, warmup_steps))
+
+        self.lr_scheduler = LambdaLR(self.optimizer if optimizer is None else optimizer, factor)
+        self._created_lr_scheduler = True
+        return self.lr_scheduler
+
+    def train(self, resume_from_checkpoint: str | bool | None = None, **kwargs) -> TrainOutput:
+        """As the Trainer's; `resume_from_checkpoint=True` starts anew where there is no checkpoint yet."""
+        if resume_from_checkpoint is True:
+            # Of several folds, those that had not begun have none yet.
+            folder = self.args.output_dir
+            resume_from_checkpoint = get_last_checkpoint(folder) if os.path.isdir(folder) else None
+        if resume_from_checkpoint and self.weight_average is not None:
+            self.weight_average.load(resume_from_checkpoint)
+        return super().train(resume_from_checkpoint=resume_from_checkpoint or None, **kwargs)
+
+
+def make_trainer(
+    model: PreTrainedModel,
+    feature_extractor: FeatureExtractionMixin,
+    clips: LabelledClips,
+    arguments: FineTuningArguments,
+    augmentation: Augmentation | None = None,
+) -> FineTuningTrainer:
+    """
+    The Trainer of a classifier on labelled clips, with the task's metrics; the best checkpoint, if one is to be loaded at the
+    end, is the best by the first of them unless the arguments name another.
+
+    Args:
+        model (`PreTrainedModel`): The classifier, also wrapped by PEFT.
+        feature_extractor (`FeatureExtractionMixin`): The model's.
+        clips (`LabelledClips`): What to train and to evaluate on.
+        arguments (`FineTuningArguments`): How to train.
+        augmentation (`Augmentation`, *optional*): What is done to training clips.
+
+    Raises:
+        [`InputError`]: If clips are to be grouped by length, but are all padded to the same.
+        [`InputError`]: If labels are to be smoothed, but are not one class a clip, or the head is prototypical.
+        [`InputError`]: If the results are to be pushed to the Hub, and cannot be.
+    """
+    train = clips.splits["train"]
+    if arguments.train_sampling_strategy in LENGTH_STRATEGIES:
+        if not feature_extractor.return_attention_mask:
+            raise InputError(
+                f"--train_sampling_strategy {arguments.train_sampling_strategy} needs --return_attention_mask true: "
+                f"without it, all clips are padded to {feature_extractor.max_length} frames"
+            )
+        longest = feature_extractor.max_length
+        lengths = [min(longest, round(FRAMES_PER_SECOND * read_seconds(row["audio"]))) for row in train]
+        train = train.add_column(arguments.length_column_name, lengths)
+    if arguments.load_best_model_at_end and arguments.is_best_by_task:
+        arguments.metric_for_best_model = METRICS[clips.problem_type][0].key
+        arguments.greater_is_better = True
+    if arguments.lr_scheduler_type in (SchedulerType.REDUCE_ON_PLATEAU, SchedulerType.GREEDY):
+        # They would take the metric for a loss.
+        mode = "max" if arguments.greater_is_better else "min"
+        arguments.lr_scheduler_kwargs = {"mode": mode, **(arguments.lr_scheduler_kwargs or {})}
+    if model.config.classifier_type == "layer_weighted" and arguments.ddp_find_unused_parameters is None:
+        # The head does not read the encoder's last norm; with gradient checkpointing, the Trainer would count on all.
+        arguments.ddp_find_unused_parameters = True
+    is_multi_hot = model.config.problem_type == "multi_label_classification"
+    mixes = augmentation is not None and augmentation.mixes_labels
+    is_prototypical = model.config.classifier_type == "prototypical"
+    if arguments.label_smoothing_factor and (is_multi_hot or mixes or is_prototypical):
+        # The Trainer would take the logits alone, and one class a clip.
+        what = "a prototypical head, whose loss is its own" if is_prototypical else "labels that are shares of classes"
+        raise InputError(f"--label_smoothing_factor must be 0 with {what}, got {arguments.label_smoothing_factor}")
+    options = {
+        "num_labels": len(clips.names),
+        # Masked padding is not read; all that it could do is take memory.
+        "padding": "longest" if feature_extractor.return_attention_mask else "max_length",
+        "min_frames": model.config.patch_shape[1],
+    }
+    collator = LabelledClipCollator(
+        feature_extractor, multi_hot=is_multi_hot or mixes, augmentation=augmentation, **options
+    )
+    try:
+        return FineTuningTrainer(
+            model=model,
+            args=arguments,
+            data_collator=collator,
+            eval_data_collator=LabelledClipCollator(feature_extractor, multi_hot=is_multi_hot, **options),
+            train_dataset=train,
+            eval_dataset=clips.splits["validation"],
+            processing_class=feature_extractor,
+            compute_metrics=make_compute_metrics(clips.problem_type),
+            callbacks=[AugmentationStart(collator.augmentation)],
+        )
+    # With `push_to_hub`, the Trainer makes the repository.
+    except (HTTPError, HFValidationError) as error:
+        repository = arguments.hub_model_id or Path(arguments.output_dir).resolve().name
+        raise InputError(f"--push_to_hub: {repository} cannot be written to ({error})") from error

@@ -1,0 +1,168 @@
+# Copyright 2026 The hf-audio-ssm authors.
+# SPDX-License-Identifier: Apache-2.0
+"""What a pretraining run writes, and the checkpoint that it continues from."""
+
+import csv
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from accelerate import Accelerator
+from accelerate.utils import gather_object
+from huggingface_hub import ModelCard
+from torch import nn
+from transformers import FeatureExtractionMixin
+
+from ...common.errors import InputError
+from ...common.whole_files import replacing
+from ...hub.card_callback import write_card
+from .arguments import PretrainingArguments
+
+
+# Fields of a configuration that say where it came from, or what may change in the middle of a run.
+NOT_COMPARED = ("_name_or_path", "architectures", "auto_map", "dtype", "transformers_version")
+
+
+def replace_folder(partial: Path, folder: Path) -> None:
+    """Gives a finished folder its name; one that had the name before goes."""
+    if folder.exists():
+        old = folder.with_name(f".{folder.name}.old")
+        shutil.rmtree(old, ignore_errors=True)
+        folder.rename(old)
+        partial.rename(folder)
+        shutil.rmtree(old)
+    else:
+        partial.rename(folder)
+
+
+def steps_in(folder: Path) -> list[Path]:
+    """The folders step-N in a folder, by N."""
+    found = [path for path in folder.glob("step-*") if path.name.removeprefix("step-").isdigit()]
+    return sorted(found, key=lambda path: int(path.name.removeprefix("step-")))
+
+
+class RunFolder:
+    """Everything that is written to `output_dir`; folders get their name when they are complete, and the oldest go."""
+
+    def __init__(self, accelerator: Accelerator, arguments: PretrainingArguments):
+        self.accelerator = accelerator
+        self.path = Path(arguments.output_dir)
+        self.limit = arguments.save_total_limit
+        self.repo_id = arguments.push_to_hub
+        self.skipped: dict[str, str] = {}
+
+    def set_aside(self, step: int) -> None:
+        """Renames what an earlier run left of steps after `step`, which would be taken for this run's, to `earlier-...`."""
+        if self.accelerator.is_main_process:
+            earlier = [
+                folder
+                for kind in ("checkpoints", "evaluations")
+                for folder in steps_in(self.path / kind)
+                if int(folder.name.removeprefix("step-")) > step
+            ]
+            if step == 0 and (self.path / "best").exists():
+                earlier.append(self.path / "best")
+            for folder in earlier:
+                replace_folder(folder, folder.with_name(f"earlier-{folder.name}"))
+            if earlier:
+                names = ", ".join(str(folder.relative_to(self.path)) for folder in earlier)
+                print(f"{self.path} has {names} of an earlier run: renamed to earlier-...")
+        self.accelerator.wait_for_everyone()
+
+    def partial(self, folder: Path) -> Path:
+        """An empty folder, made by the main process, in which to write what becomes `folder`."""
+        partial = folder.with_name(f".{folder.name}.partial")
+        if self.accelerator.is_main_process:
+            shutil.rmtree(partial, ignore_errors=True)
+            partial.mkdir(parents=True)
+        self.accelerator.wait_for_everyone()
+        return partial
+
+    def finish(self, partial: Path, folder: Path) -> None:
+        """Gives what is written its name, and removes the oldest folders beside it."""
+        self.accelerator.wait_for_everyone()
+        if self.accelerator.is_main_process:
+            replace_folder(partial, folder)
+            for path in steps_in(folder.parent)[: -self.limit]:
+                shutil.rmtree(path)
+        self.accelerator.wait_for_everyone()
+
+    def save_checkpoint(self, state: dict[str, Any]) -> Path:
+        """Everything that it takes to continue after `state["step"]`."""
+        folder = self.path / "checkpoints" / f"step-{state['step']}"
+        partial = self.partial(folder)
+        self.accelerator.save_state(partial)
+        positions = gather_object([state["position"]])
+        if self.accelerator.is_main_process:
+            content = {**state, "position": positions, "skipped": self.skipped}
+            (partial / "run.json").write_text(json.dumps(content, indent=2), encoding="utf-8")
+        self.finish(partial, folder)
+        return folder
+
+    def save_model(
+        self,
+        model: nn.Module,
+        feature_extractor: FeatureExtractionMixin,
+        make_card: Callable[[str], ModelCard],
+        step: int,
+        is_best: bool,
+    ) -> None:
+        """The model as `from_pretrained` loads it, with its feature extractor and card, by the name of what that loads."""
+        folder = self.path / "evaluations" / f"step-{step}"
+        # Those of a compiled model are named after its wrapper.
+        weights = {
+            name.removeprefix("_orig_mod."): value for name, value in self.accelerator.get_state_dict(model).items()
+        }
+        partial = self.partial(folder)
+        if self.accelerator.is_main_process:
+            self.accelerator.unwrap_model(model).save_pretrained(partial, state_dict=weights)
+            feature_extractor.save_pretrained(partial)
+            write_card(make_card(f"./{self.path.resolve().name}/evaluations/{folder.name}"), partial)
+            if is_best:
+                best = self.path / ".best.partial"
+                shutil.rmtree(best, ignore_errors=True)
+                shutil.copytree(partial, best)
+                write_card(make_card(self.repo_id or f"./{self.path.resolve().name}/best"), best)
+                replace_folder(best, self.path / "best")
+        self.finish(partial, folder)
+
+    def report_skipped(self, skipped: list[tuple[str, str]]) -> None:
+        """Adds clips that could not be used, of all processes, to the list."""
+        before = len(self.skipped)
+        self.skipped.update(gather_object(skipped))
+        if self.accelerator.is_main_process and len(self.skipped) > before:
+            path = self.path / "skipped_clips.csv"
+            with replacing(path) as partial, open(partial, "w", newline="", encoding="utf-8") as file:
+                csv.writer(file).writerows([("clip", "reason"), *self.skipped.items()])
+
+
+def comparable(config: dict[str, Any]) -> dict[str, Any]:
+    """What a configuration says of the model, as JSON holds it."""
+    return json.loads(json.dumps({name: value for name, value in config.items() if name not in NOT_COMPARED}))
+
+
+def read_checkpoint(
+    arguments: PretrainingArguments, config: dict[str, Any], data: dict[str, Any]
+) -> tuple[Path, dict]:
+    """The checkpoint to continue from and its state, if it is one of this run."""
+    folder = Path(arguments.resume_from_checkpoint)
+    if arguments.resume_from_checkpoint == "latest":
+        found = steps_in(Path(arguments.output_dir) / "checkpoints")
+        if not found:
+            raise InputError(f"--resume_from_checkpoint latest: no checkpoint in {arguments.output_dir}/checkpoints")
+        folder = found[-1]
+    try:
+        state = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    except (OSError, json.JSONDecodeError) as error:
+        raise InputError(f"--resume_from_checkpoint {folder}: is no checkpoint of this script ({error})") from error
+    for what, now in (("config", config), ("data", data)):
+        before = state.get(what, {})
+        for name in sorted(set(now) | set(before)):
+            if now.get(name) != before.get(name):
+                raise InputError(
+                    f"--resume_from_checkpoint {folder}: is of another run, whose {name} was "
+                    f"{before.get(name)!r}, not {now.get(name)!r}; to go on from its model, use --model_name_or_path"
+                )
+    return folder, state

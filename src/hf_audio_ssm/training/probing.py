@@ -1,0 +1,230 @@
+# Copyright 2026 The hf-audio-ssm authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Probing: features of a frozen encoder computed once and kept, classifiers on them, and the few-shot protocol."""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import datasets
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from scipy.special import softmax
+from sklearn.neighbors import NearestNeighbors
+from torch.nn.utils.rnn import pad_sequence
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+from transformers import PreTrainedModel
+
+from ..common.errors import InputError
+from ..data.labelled_collator import LabelledClipCollator
+from ..models.heads.classification_heads import CLASSIFICATION_HEADS, read_features
+
+
+KNN_NEIGHBORS = 10
+# Of the configuration's fields, those that only heads read.
+HEAD_FIELDS = (
+    "classifier_type",
+    "num_prototypes",
+    "focal_similarity",
+    "prototype_topk",
+    "prototype_margin",
+    "orthogonality_loss_weight",
+    "problem_type",
+    "id2label",
+    "label2id",
+    "architectures",
+    "dtype",
+)
+# Of the softmax over the neighbours' similarities; as in the evaluation of DINO (arXiv 2104.14294).
+KNN_TEMPERATURE = 0.07
+
+
+class FeatureDataset(torch.utils.data.Dataset):
+    """
+    Features of clips and their labels, as a `Trainer` takes them: rows of `encoder_features`, `labels` and, where clips
+    differ in length, `patch_attention_mask`.
+    """
+
+    def __init__(self, features: torch.Tensor, labels: torch.Tensor, patch_attention_mask: torch.Tensor | None = None):
+        self.features, self.labels, self.patch_attention_mask = features, labels, patch_attention_mask
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
+        row = {"encoder_features": self.features[index], "labels": self.labels[index]}
+        if self.patch_attention_mask is not None:
+            row["patch_attention_mask"] = self.patch_attention_mask[index]
+        return row
+
+    def select(self, indices: Iterable[int]) -> "FeatureDataset":
+        """Some of the clips."""
+        indices = torch.as_tensor(list(indices))
+        mask = self.patch_attention_mask
+        return FeatureDataset(self.features[indices], self.labels[indices], None if mask is None else mask[indices])
+
+
+def features_of(classifier_types: Iterable[str]) -> list[str]:
+    """The names of the features that heads of these types read; what is none of them ("knn") reads the pooled output."""
+    heads = (CLASSIFICATION_HEADS.get(name, CLASSIFICATION_HEADS["linear"]) for name in classifier_types)
+    return sorted({head.features for head in heads})
+
+
+# Not in inference mode, whose tensors no training may use.
+@torch.no_grad()
+def extract_features(
+    model: PreTrainedModel,
+    clips: datasets.Dataset,
+    collator: LabelledClipCollator,
+    names: Iterable[str] = ("pooler_output",),
+    batch_size: int = 16,
+    num_workers: int = 0,
+    cache_dir: str | os.PathLike | None = None,
+) -> dict[str, FeatureDataset]:
+    """
+    Runs the encoder over clips once, in evaluation mode.
+
+    Args:
+        model (`PreTrainedModel`): A classifier or a bare encoder.
+        clips (`datasets.Dataset`): Labelled clips, see [`LabelledClips`].
+        collator (`LabelledClipCollator`): Makes the inputs; without augmentation.
+        names (`Iterable[str]`, *optional*): Which features, see [`features_of`].
+        batch_size (`int`, *optional*, defaults to 16): Clips at a time.
+        num_workers (`int`, *optional*, defaults to 0): Processes that read the clips.
+        cache_dir (`str`, *optional*):
+            Folder where features are kept, and found again for the same encoder, feature extractor and clips.
+
+    Returns:
+        `dict[str, FeatureDataset]`: by name.
+
+    Raises:
+        `ValueError`: If the collator augments: features would be kept of one version of each clip.
+    """
+    if collator.augmentation:
+        raise ValueError("`collator` must not augment the clips that frozen features are computed of.")
+    names = list(names)
+    encoder = model.base_model
+    cache = None
+    if cache_dir is not None:
+        cache = Path(cache_dir) / f"{_fingerprint(encoder, clips, collator, names)}.safetensors"
+        if cache.is_file():
+            return _to_datasets(load_file(cache), names)
+
+    was_training = encoder.training
+    encoder.eval()
+    loader = DataLoader(clips, batch_size=batch_size, num_workers=num_workers, collate_fn=collator)
+    tensors: dict[str, list[torch.Tensor]] = {name: [] for name in (*names, "labels", "patch_attention_mask")}
+    differ_in_length = False
+    for batch in tqdm(loader, desc="Computing features", unit="batch"):
+        tensors["labels"].append(batch.pop("labels"))
+        batch = {name: tensor.to(encoder.device) for name, tensor in batch.items()}
+        outputs = encoder(**batch, output_hidden_states="layer_means" in names)
+        for name in names:
+            tensors[name].append(read_features(outputs, name, encoder.config).float().cpu())
+        mask = outputs.patch_attention_mask
+        differ_in_length |= mask is not None
+        if mask is None:
+            # Of other batches there may be one.
+            mask = outputs.last_hidden_state.new_ones(outputs.last_hidden_state.shape[:2], dtype=torch.bool)
+            mask = mask[:, encoder.config.num_prefix_tokens :]
+        tensors["patch_attention_mask"].append(mask.cpu())
+    encoder.train(was_training)
+    if not differ_in_length and len({mask.shape[1] for mask in tensors["patch_attention_mask"]}) == 1:
+        del tensors["patch_attention_mask"]
+    joined = {"labels": torch.cat(tensors.pop("labels"))}
+    for name, parts in tensors.items():
+        # Batches may differ in their longest clip: what is added is in no mask.
+        joined[name] = pad_sequence([row for part in parts for row in part], batch_first=True)
+    if cache is not None:
+        cache.parent.mkdir(parents=True, exist_ok=True)
+        partial = cache.with_suffix(f".{os.getpid()}.partial")
+        save_file(joined, partial)
+        partial.replace(cache)
+    return _to_datasets(joined, names)
+
+
+def _to_datasets(tensors: Mapping[str, torch.Tensor], names: Iterable[str]) -> dict[str, FeatureDataset]:
+    return {
+        name: FeatureDataset(tensors[name], tensors["labels"], tensors.get("patch_attention_mask")) for name in names
+    }
+
+
+def _fingerprint(
+    encoder: PreTrainedModel, clips: datasets.Dataset, collator: LabelledClipCollator, names: list[str]
+) -> str:
+    """Of all that decides the features: weights, configuration, feature extractor, clips and labels."""
+    digest = hashlib.sha256()
+
+    def add(value: Any) -> None:
+        digest.update(json.dumps(value, sort_keys=True, default=str).encode())
+
+    config = encoder.config.to_diff_dict()
+    add([{key: value for key, value in config.items() if key not in HEAD_FIELDS and key[0] != "_"}, names])
+    add([collator.feature_extractor.to_dict(), collator.multi_hot, collator.num_labels])
+    add([collator.padding, collator.min_frames])
+    for name, tensor in encoder.state_dict().items():
+        add([name, str(tensor.dtype), list(tensor.shape)])
+        digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+    for row in clips:
+        audio = row["audio"]
+        add(row["label"])
+        if audio.get("bytes") is not None:
+            digest.update(audio["bytes"])
+        else:
+            stat = os.stat(audio["path"])
+            add([os.path.abspath(audio["path"]), stat.st_size, stat.st_mtime_ns])
+    return digest.hexdigest()[:32]
+
+
+def knn_scores(train: FeatureDataset, features: torch.Tensor, num_neighbors: int = KNN_NEIGHBORS) -> np.ndarray:
+    """
+    Scores of the classes by the nearest training clips (cosine), without any training: a neighbour counts by the softmax
+    of its similarity.
+
+    Args:
+        train (`FeatureDataset`): Pooled features of the training clips, with class indices or multi-hot labels.
+        features (`torch.Tensor` of shape `(clips, hidden_size)`): Of the clips to classify.
+        num_neighbors (`int`, *optional*, defaults to 10): How many neighbours count; all clips, where there are fewer.
+
+    Returns:
+        `np.ndarray` of shape `(clips, classes)`: for class indices, with a column for each index up to the highest.
+    """
+
+    labels = train.labels if train.labels.ndim == 2 else torch.nn.functional.one_hot(train.labels)
+    neighbors = NearestNeighbors(n_neighbors=min(num_neighbors, len(train)), metric="cosine", algorithm="brute")
+    distances, indices = neighbors.fit(train.features.numpy()).kneighbors(features.numpy())
+    weights = softmax(-distances / KNN_TEMPERATURE, axis=1)
+    return np.einsum("nk,nkc->nc", weights, labels.numpy()[indices])
+
+
+def draw_few_shot(labels: Iterable[int], shots: int, seed: int) -> list[int]:
+    """
+    Draws `shots` clips of each class.
+
+    Args:
+        labels (`Iterable[int]`): The class of each clip.
+        shots (`int`): Clips a class.
+        seed (`int`): Of the draw.
+
+    Returns:
+        `list[int]`: indices of the clips drawn.
+
+    Raises:
+        [`InputError`]: If a class has fewer clips.
+    """
+    labels = np.asarray(labels)
+    rng = np.random.default_rng(seed)
+    drawn = []
+    for label in np.unique(labels):
+        indices = np.flatnonzero(labels == label)
+        if shots < 1 or len(indices) < shots:
+            raise InputError(
+                f"`shots` must be at least 1 and at most {len(indices)}, the clips of class {label}, got {shots}"
+            )
+        drawn.extend(rng.permutation(indices)[:shots].tolist())
+    return drawn

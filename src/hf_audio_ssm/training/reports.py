@@ -1,0 +1,156 @@
+# Copyright 2026 The hf-audio-ssm authors.
+# SPDX-License-Identifier: Apache-2.0
+"""What a training leaves behind: the model, its results on the test split, pictures, and cards, at each save and at the end."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from huggingface_hub import ModelCard
+from transformers import TrainerState
+from transformers.trainer_utils import PredictionOutput
+
+from ..data.augmentation import AugmentationArguments
+from ..data.labelled import LabelledClips, LabelledDataArguments
+from ..evaluation.metrics import METRICS
+from ..hub.card_callback import ModelCardCallback, write_card
+from ..hub.cards import Results, classifier_card, describe_training, read_base_model
+from ..hub.emissions import trainer_emissions
+from ..hub.push import explaining_push
+from ..inference.plots import plot_confusion_matrix, plot_learning_curve, save_figure
+from .fine_tuning import FineTuningTrainer
+
+
+def describe_augmentation(augmentation: AugmentationArguments) -> dict[str, str]:
+    """A row of a card's table: what was set."""
+    given = {field.name: getattr(augmentation, field.name) for field in fields(augmentation)}
+    described = [
+        name if value is True else f"{name} {value}"
+        for name, value in given.items()
+        if value != AugmentationArguments.__dataclass_fields__[name].default
+    ]
+    return {"Augmentation": ", ".join(described)} if described else {}
+
+
+def split_results(
+    data: LabelledDataArguments, clips: LabelledClips, split: str, metrics: Mapping[str, float], *notes: str
+) -> Results:
+    """
+    Metrics on a split of labelled clips, for a card.
+
+    Args:
+        data (`LabelledDataArguments`): Where the clips come from.
+        clips (`LabelledClips`): The clips.
+        split (`str`): "validation" or "test".
+        metrics (mapping): What was measured.
+        notes (`str`): More sentences on that.
+    """
+    if split in clips.drawn:
+        notes = (f"The data have no {split} split: it was drawn from their training clips.", *notes)
+    elif split == "test" and clips.fold is not None:
+        notes = (f"They are fold {clips.fold}.", *notes)
+    source = getattr(data, f"{split}_data") or data.data
+    return Results(metrics, split, source, len(clips.splits[split]), notes)
+
+
+class TrainingReport:
+    """
+    Writes a card at each save of a training, and all that is to be left of it at its end.
+
+    Args:
+        trainer (`FineTuningTrainer`): Before training.
+        clips (`LabelledClips`): With the test split.
+        base_model (`str`): What training starts from.
+        data (`LabelledDataArguments`): Where the clips come from.
+        augmentation (`AugmentationArguments`): What is done to training clips.
+    """
+
+    def __init__(
+        self,
+        trainer: FineTuningTrainer,
+        clips: LabelledClips,
+        base_model: str,
+        data: LabelledDataArguments,
+        augmentation: AugmentationArguments,
+    ):
+        self.trainer, self.clips, self.data, self.augmentation = trainer, clips, data, augmentation
+        self.output_dir = Path(trainer.args.output_dir)
+        self.base_model = read_base_model(base_model)
+        self.keys = [metric.key for metric in METRICS[clips.problem_type]]
+        trainer.add_callback(ModelCardCallback(self._card_of_save))
+
+    def name_of(self, folder: Path) -> str:
+        """What the example of the card in a folder loads: for all of the output folder, the repository it is pushed to."""
+        if folder == self.output_dir:
+            return self.trainer.hub_model_id or self.output_dir.resolve().name
+        return f"./{self.output_dir.resolve().name}/{folder.name}"
+
+    def card(self, folder: Path, results: Results, **more: Any) -> ModelCard:
+        """The card of what lies in a folder."""
+        return classifier_card(
+            model_name=self.name_of(folder),
+            model=self.trainer.model,
+            feature_extractor=self.trainer.processing_class,
+            base_model=self.base_model,
+            data=self.data.data,
+            num_clips={name: len(split) for name, split in self.clips.splits.items()},
+            training=describe_training(self.trainer) | describe_augmentation(self.augmentation),
+            results=results,
+            **more,
+        )
+
+    def _card_of_save(self, metrics: Mapping[str, float], state: TrainerState, folder: Path) -> ModelCard:
+        measured = {key: metrics[f"eval_{key}"] for key in self.keys if f"eval_{key}" in metrics}
+        note = f"This is what step {metrics['step']} reached." if measured else ""
+        return self.card(folder, split_results(self.data, self.clips, "validation", measured, note))
+
+    def write(self, save_more: Callable[[FineTuningTrainer], Mapping[Path, str]] | None = None) -> dict[str, float]:
+        """
+        Tests the trained classifier and writes all of it into the Trainer's `output_dir`; pushes it, if the arguments say so.
+
+        Args:
+            save_more (`Callable`, *optional*): Saves classifiers made of the Trainer's model, and returns their folders, each
+                with a sentence on how the results hold for it; called on the main process alone.
+
+        Returns:
+            `dict[str, float]`: the task's metrics on the test split.
+
+        Raises:
+            [`InputError`]: If the Hub refuses what is pushed; all of it is in `output_dir` then.
+        """
+        trainer, clips, output_dir = self.trainer, self.clips, self.output_dir
+        # Before anything that may fail, and without the push that it would make of a part.
+        trainer.save_model(_internal_call=True)
+        prediction = trainer.predict(clips.splits["test"], metric_key_prefix="test")
+        metrics = {key: prediction.metrics[f"test_{key}"] for key in self.keys}
+        trainer.save_metrics("test", prediction.metrics)
+        if trainer.is_world_process_zero():
+            self._draw_and_describe(prediction, metrics, save_more)
+        if trainer.args.push_to_hub:
+            with explaining_push(f"{output_dir} is complete, but", trainer.hub_model_id):
+                trainer.push_to_hub()
+        return metrics
+
+    def _draw_and_describe(
+        self,
+        prediction: PredictionOutput,
+        metrics: Mapping[str, float],
+        save_more: Callable[[FineTuningTrainer], Mapping[Path, str]] | None,
+    ) -> None:
+        trainer, clips, output_dir = self.trainer, self.clips, self.output_dir
+        pictures = {"Learning curve": "learning_curve.png"}
+        save_figure(plot_learning_curve(trainer.state.log_history, self.keys[0]), output_dir / "learning_curve.png")
+        if not clips.is_multi_label:
+            labels = np.asarray(clips.splits["test"]["label"])
+            picture = plot_confusion_matrix(prediction.predictions.argmax(axis=1), labels, clips.names)
+            pictures["Confusion matrix"] = "confusion_matrix.png"
+            save_figure(picture, output_dir / "confusion_matrix.png")
+        emissions = trainer_emissions(trainer)
+        for folder, note in save_more(trainer).items() if save_more else ():
+            results = split_results(self.data, clips, "test", metrics, note)
+            write_card(self.card(folder, results, is_merged=True, emissions=emissions), folder)
+        results = split_results(self.data, clips, "test", metrics)
+        trainer.card = self.card(output_dir, results, pictures=pictures, emissions=emissions)
+        trainer.create_model_card()

@@ -1,0 +1,165 @@
+# Copyright 2026 The hf-audio-ssm authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Labels along time: which patches belong to which step, losses, variable length."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from huggingface_hub.errors import StrictDataclassError
+from transformers import AutoModelForAudioFrameClassification
+
+from hf_audio_ssm import SsambaConfig, SsambaForAudioFrameClassification
+from hf_audio_ssm.models.heads.audio_frame_classification import pool_steps
+
+
+def make_config(**fields) -> SsambaConfig:
+    sizes = {"patch_size": 4, "frequency_stride": 4, "time_stride": 3, "num_mel_bins": 16, "max_length": 40}
+    return SsambaConfig(
+        **{"hidden_size": 32, "num_hidden_layers": 2, "num_labels": 3, "frames_per_label": 10, **sizes, **fields}
+    )
+
+
+def make_model(**fields) -> SsambaForAudioFrameClassification:
+    torch.manual_seed(0)
+    return SsambaForAudioFrameClassification(make_config(**fields)).eval()
+
+
+def pool_by_the_rule(patches, config):
+    """Column by column, in Python."""
+    rows = config.patch_grid()[0]
+    columns = patches.unflatten(1, (rows, -1)).mean(dim=1)
+    centres = [column * config.time_stride + config.patch_shape[1] / 2 for column in range(columns.shape[1])]
+    steps = []
+    for step in range(int(centres[-1] // config.frames_per_label) + 1):
+        start, end = step * config.frames_per_label, (step + 1) * config.frames_per_label
+        inside = [column for column, centre in enumerate(centres) if start <= centre < end]
+        if not inside:
+            middle = (start + end) / 2
+            inside = [min(range(len(centres)), key=lambda column: abs(centres[column] - middle))]
+        steps.append(columns[:, inside].mean(dim=1))
+    return torch.stack(steps, dim=1)
+
+
+@pytest.mark.parametrize("columns", [1, 2, 7, 33])
+@pytest.mark.parametrize("frames_per_label", [1, 2, 3, 7, 10, 100])
+@pytest.mark.parametrize(("width", "stride"), [(4, 3), (4, 4), (5, 2), (2, 7)])
+def test_steps_are_pooled_by_time(columns, frames_per_label, width, stride):
+    config = make_config(patch_size=(4, width), time_stride=stride, frames_per_label=frames_per_label)
+    patches = torch.randn(2, 4 * columns, 8)
+    pooled, mask = pool_steps(patches, config)
+    torch.testing.assert_close(pooled, pool_by_the_rule(patches, config))
+    assert mask is None
+    assert pooled.shape[1] == config.num_label_steps(columns)
+
+
+def test_a_label_a_second_by_default():
+    config = SsambaConfig(num_mel_bins=16, hidden_size=8, num_hidden_layers=2)
+    # A minute of audio has 5998 frames.
+    assert config.num_label_steps(config.patch_grid(5998)[1]) == 60
+
+
+def test_outputs_and_timestamps():
+    model = make_model()
+    outputs = model(torch.randn(2, 40, 16))
+    assert outputs.logits.shape == (2, 4, 3)
+    expected = torch.tensor([[0.0, 0.1], [0.1, 0.2], [0.2, 0.3], [0.3, 0.4]])
+    torch.testing.assert_close(outputs.timestamps, expected)
+    assert outputs.step_attention_mask is None
+    assert outputs.loss is None
+
+
+def test_steps_know_their_own_time():
+    """The step that a sound falls into changes most, whatever the mel rows."""
+    model = make_model(max_length=400, hidden_size=64)
+    quiet = torch.zeros(1, 400, 16)
+    for step in (3, 20, 38):
+        loud = quiet.clone()
+        loud[:, 10 * step : 10 * step + 10] = 3
+        with torch.no_grad():
+            change = (model(loud).logits - model(quiet).logits).norm(dim=-1)[0]
+        assert abs(int(change.argmax()) - step) <= 1
+
+
+def test_single_label_loss():
+    model, input_values = make_model(), torch.randn(2, 40, 16)
+    labels = torch.tensor([[0, 1, -100, 2], [1, -100, -100, 0]])
+    outputs = model(input_values, labels=labels)
+    expected = F.cross_entropy(outputs.logits[labels >= 0], labels[labels >= 0])
+    torch.testing.assert_close(outputs.loss, expected)
+    assert model.config.problem_type == "single_label_classification"
+    outputs.loss.backward()
+    assert all(parameter.grad is not None for parameter in model.parameters())
+
+
+def test_multi_label_loss():
+    model, input_values = make_model(), torch.randn(2, 40, 16)
+    labels = torch.randint(0, 2, (2, 4, 3))
+    labels[1, 2] = -100
+    outputs = model(input_values, labels=labels)
+    used = labels >= 0
+    expected = F.binary_cross_entropy_with_logits(outputs.logits[used], labels[used].float())
+    torch.testing.assert_close(outputs.loss, expected)
+    assert model.config.problem_type == "multi_label_classification"
+
+
+@pytest.mark.parametrize("frames_per_label", [2, 10, 25])
+@pytest.mark.parametrize("problem_type", ["single_label_classification", "multi_label_classification"])
+def test_variable_length(frames_per_label, problem_type):
+    model = make_model(frames_per_label=frames_per_label, problem_type=problem_type)
+    frames = (4, 40, 17, 90, 41)
+    clips = [torch.randn(length, 16) for length in frames]
+    input_values = torch.nn.utils.rnn.pad_sequence(clips, batch_first=True)
+    attention_mask = torch.arange(90) < torch.tensor(frames)[:, None]
+    with torch.no_grad():
+        steps = model(input_values).logits.shape[1]
+        shape = (5, steps) if problem_type.startswith("single") else (5, steps, 3)
+        labels = torch.randint(0, 2, shape)
+        together = model(input_values, attention_mask=attention_mask, labels=labels)
+        losses, count = 0, 0
+        for index, clip in enumerate(clips):
+            own_steps = model.config.num_label_steps(model.config.patch_grid(len(clip))[1])
+            alone = model(clip[None], labels=labels[index, None, :own_steps])
+            assert alone.logits.shape[1] == own_steps
+            torch.testing.assert_close(together.logits[index, :own_steps], alone.logits[0], rtol=1e-5, atol=1e-5)
+            assert not together.logits[index, own_steps:].any()
+            assert together.step_attention_mask[index].sum() == own_steps
+            losses, count = losses + alone.loss * own_steps, count + own_steps
+    torch.testing.assert_close(together.loss, losses / count, rtol=1e-5, atol=1e-5)
+
+
+def test_labels_of_another_shape_are_refused():
+    model = make_model(problem_type="single_label_classification")
+    with pytest.raises(ValueError, match=r"\(2, 4\) for single_label_classification of 4 time steps, got \(2, 5\)"):
+        model(torch.randn(2, 40, 16), labels=torch.zeros(2, 5, dtype=torch.long))
+    with pytest.raises(ValueError, match=r"\(2, 4, 3\) for multi_label_classification of 4 time steps, got \(2, 4\)"):
+        make_model(problem_type="multi_label_classification")(
+            torch.randn(2, 40, 16), labels=torch.zeros(2, 4, dtype=torch.long)
+        )
+    with pytest.raises(ValueError, match="`problem_type` must be single_label_classification or multi_.*'regression'"):
+        make_model(problem_type="regression")(torch.randn(2, 40, 16), labels=torch.zeros(2, 4, 3))
+    with pytest.raises(StrictDataclassError, match="`frames_per_label` must be a positive integer, got 0"):
+        make_config(frames_per_label=0)
+
+
+def test_save_and_load(tmp_path):
+    model, input_values = make_model(), torch.randn(2, 40, 16)
+    model.save_pretrained(tmp_path)
+    reloaded = AutoModelForAudioFrameClassification.from_pretrained(tmp_path)
+    assert isinstance(reloaded, SsambaForAudioFrameClassification)
+    assert torch.equal(reloaded(input_values).logits, model(input_values).logits)
+
+
+def test_compile():
+    model, input_values = make_model(), torch.randn(2, 40, 16)
+    compiled = torch.compile(model, fullgraph=True, backend="aot_eager")
+    torch.testing.assert_close(compiled(input_values).logits, model(input_values).logits)
+
+
+def test_frozen_base_model():
+    model = make_model(drop_path_rate=0.9)
+    model.freeze_base_model()
+    assert model.train().classifier.training
+    assert not model.ssamba.training
+    logits = model(torch.randn(1, 40, 16)).logits
+    logits.sum().backward()
+    assert all((p.grad is not None) == name.startswith("classifier.") for name, p in model.named_parameters())

@@ -1,0 +1,649 @@
+# Copyright 2026 The hf-audio-ssm authors.
+# SPDX-License-Identifier: Apache-2.0
+"""The pretraining script: what it writes, that it continues exactly, alone and with others, and what it refuses."""
+
+import csv
+import json
+import os
+import random
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import datasets
+import pytest
+import run_pretrain
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState, GradientState, PartialState
+from hub_server import card_errors
+from huggingface_hub import ModelCard
+from safetensors.torch import load_file
+from several_processes import TORCHRUN
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tones import write_broken_clips, write_tone
+from transformers import AutoFeatureExtractor, AutoModel, AutoModelForPreTraining
+
+from hf_audio_ssm.audio.decoding import read_audio
+from hf_audio_ssm.common.errors import InputError
+from hf_audio_ssm.models.patch_encoder.packing import draw_patchout
+from hf_audio_ssm.training.pretraining.arguments import (
+    PretrainingArguments,
+    PretrainingDataArguments,
+    PretrainingModelArguments,
+)
+from hf_audio_ssm.training.pretraining.batches import TrainingBatches
+from hf_audio_ssm.training.pretraining.run_folder import comparable, read_checkpoint, steps_in
+from hf_audio_ssm.training.pretraining.schedule import Schedule
+
+
+CONFIGS = Path(run_pretrain.__file__).parent / "configs"
+SMALL = {
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "state_size": 4,
+    "max_length": 48,
+    "drop_path_rate": 0.2,
+}
+SSAST = {
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 64,
+    "max_length": 48,
+}
+FRAMES = {"patch_size": [128, 2], "frequency_stride": 128, "time_stride": 2}
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("clips")
+    for index in range(12):
+        write_tone(folder / f"{index}.wav", 200 + 250 * index, seconds=0.8, seed=index)
+    return folder
+
+
+def command_line(clips, out, **kwargs) -> list[str]:
+    arguments = {
+        "train_data": clips,
+        "eval_data": clips,
+        "output_dir": out,
+        "config_overrides": json.dumps(SMALL),
+        "max_steps": 6,
+        "per_device_train_batch_size": 4,
+        "learning_rate": 3e-3,
+        "warmup_steps": 2,
+        "logging_steps": 1,
+        "eval_steps": 3,
+        "save_steps": 2,
+        "save_total_limit": 3,
+        "num_workers": 0,
+        "report_to": "none",
+        **kwargs,
+    }
+    words = []
+    for name, value in arguments.items():
+        if value is not None:
+            words += [f"--{name}", *map(str, value if isinstance(value, list) else [value])]
+    return words
+
+
+def reset_accelerate():
+    for state in (AcceleratorState, GradientState, PartialState):
+        state._reset_state()
+
+
+@pytest.fixture
+def run(monkeypatch):
+    """Runs the script in this process, and returns what it logged, by step and name."""
+    threads, handler = torch.get_num_threads(), signal.getsignal(signal.SIGTERM)
+    torch.set_num_threads(1)
+    log = Accelerator.log
+
+    def run(*arguments, **kwargs) -> dict[tuple[int, str], float]:
+        logged = {}
+
+        def record(self, values, step, **more):
+            logged.update({(step, name): value for name, value in values.items()})
+            log(self, values, step=step, **more)
+
+        monkeypatch.setattr(Accelerator, "log", record)
+        reset_accelerate()
+        run_pretrain.main(*run_pretrain.parse_arguments(command_line(*arguments, **kwargs)))
+        return {key: value for key, value in logged.items() if not key[1].endswith("per_second")}
+
+    yield run
+    reset_accelerate()
+    torch.set_num_threads(threads)
+    signal.signal(signal.SIGTERM, handler)
+
+
+class Script:
+    """The script in a process of its own, whose output goes to files, as a pipe that nobody reads would stop it."""
+
+    def __init__(self, *words, launcher=(sys.executable,)):
+        self.out, self.errors = (tempfile.TemporaryFile("w+") for _ in range(2))
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "1"}
+        command = [*launcher, run_pretrain.__file__, *words]
+        self.process = subprocess.Popen(command, stdout=self.out, stderr=self.errors, env=environment)
+
+    def wait_for_checkpoint(self, out: Path) -> None:
+        while not steps_in(out / "checkpoints"):
+            assert self.process.poll() is None, "the run ended by itself"
+            time.sleep(0.01)
+
+    def finish(self, seconds: float = 600) -> tuple[int, str, str]:
+        """Exit status, output and errors."""
+        try:
+            self.process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            # Launched processes end with their launcher, if it is asked to end.
+            self.process.terminate()
+            self.process.wait(60)
+            pytest.fail(f"not at its end after {seconds:g} s\n" + "\n".join(self.written()))
+        finally:
+            self.process.kill()
+        return self.process.returncode, *self.written()
+
+    def written(self) -> list[str]:
+        """Output and errors so far."""
+        return [file.seek(0) or file.read() for file in (self.out, self.errors)]
+
+
+def weights(out: Path, step: int) -> dict[str, torch.Tensor]:
+    return load_file(out / "evaluations" / f"step-{step}" / "model.safetensors")
+
+
+def assert_equal_weights(first, second):
+    assert first.keys() == second.keys()
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+# ---- What a run writes ----
+
+
+def test_a_run_writes_models_pictures_logs_and_checkpoints(clips, tmp_path, run):
+    out = tmp_path / "out"
+    logged = run(clips, out, report_to="tensorboard", save_total_limit=2, normalization="data")
+    assert {path.name for path in out.iterdir()} == {"best", "checkpoints", "evaluations", "logs", "pictures"}
+    assert {path.name for path in (out / "checkpoints").iterdir()} == {"step-4", "step-6"}
+    assert {path.name for path in (out / "evaluations").iterdir()} == {"step-3", "step-6"}
+    assert all((out / "pictures" / f"step-{step}.png").read_bytes().startswith(b"\x89PNG") for step in (3, 6))
+
+    for step in range(1, 7):
+        nce, mse = (logged[step, f"train/{name}"] for name in ("nce", "mse"))
+        assert logged[step, "train/loss"] == pytest.approx(nce + 10 * mse, rel=1e-5)
+        assert 0 <= logged[step, "train/accuracy"] <= 1
+    # The paper's schedule: up over the warm-up, and then constant while it learns.
+    rates = [logged[step, "train/learning_rate"] for step in range(1, 7)]
+    assert rates == pytest.approx([2e-3, *[3e-3] * 5])
+    events = EventAccumulator(str(out / "logs" / "pretraining")).Reload()
+    assert {"train/loss", "train/tokens_per_second", "eval/accuracy", "eval/mse"} <= set(events.Tags()["scalars"])
+    assert [event.value for event in events.Scalars("train/loss")] == pytest.approx(
+        [logged[step, "train/loss"] for step in range(1, 7)]
+    )
+    assert events.Tags()["images"] == ["reconstruction"]
+
+    best = max((3, 6), key=lambda step: logged[step, "eval/accuracy"])
+    assert_equal_weights(load_file(out / "best" / "model.safetensors"), weights(out, best))
+    feature_extractor = AutoFeatureExtractor.from_pretrained(out / "best")
+    clips_read = [read_audio(path, 16_000, 0.48) for path in sorted(clips.iterdir(), key=lambda path: path.name)]
+    feature_extractor_of_data = type(feature_extractor)(max_length=48)
+    mean, std = feature_extractor_of_data.compute_mean_std(clips_read, sampling_rate=16_000)
+    assert (feature_extractor.mean, feature_extractor.std) == pytest.approx((mean, std), rel=1e-3)
+    inputs = feature_extractor(clips_read[0], sampling_rate=16_000, return_tensors="pt")
+    assert AutoModel.from_pretrained(out / "best")(**inputs).pooler_output.shape == (1, 32)
+    card = (out / "best" / "README.md").read_text()
+    assert card_errors(card) == []
+    measured = {result.metric_type: result for result in ModelCard(card).data.eval_results}
+    assert measured.keys() == {"accuracy", "nce", "mse"}
+    assert {result.dataset_split for result in measured.values()} == {"validation"}
+    # The card in each folder is about what lies there.
+    for name, step in (("best", best), ("evaluations/step-3", 3), ("evaluations/step-6", 6)):
+        text = (out / name / "README.md").read_text()
+        assert f'from_pretrained("./out/{name}"' in text
+        assert f"| {logged[step, 'eval/accuracy']:.4f} |" in text
+    for text in (
+        f"| Training | {best} steps of 4 clips, ",
+        "| Started from | new weights |",
+        f"on the 12 validation clips of {clips}. In each, 18 of 24 patches were masked.",
+        str(clips),
+        f"{logged[best, 'eval/accuracy']:.4f}",
+        "library_name: transformers",
+    ):
+        assert text in card
+
+    # The last evaluation, again, from what was saved.
+    model = AutoModelForPreTraining.from_pretrained(out / "evaluations" / "step-6").eval()
+    data, _, _ = run_pretrain.parse_arguments(command_line(clips, out))
+    _, clips_to_evaluate = run_pretrain.load_data(data, seed=0)
+    examples = run_pretrain.PretrainingExamples(feature_extractor, model.config, 18, random_crop=False)
+    evaluation = run_pretrain.Evaluation(clips_to_evaluate, examples, num_workers=0, batch_size=12)
+    reset_accelerate()
+    metrics, skipped = evaluation.run(Accelerator(), model, tmp_path / "again.png")
+    assert metrics == pytest.approx({name: logged[6, f"eval/{name}"] for name in metrics}, rel=1e-5)
+    assert skipped == []
+
+
+def test_the_best_model_goes_to_the_hub(clips, tmp_path, run, hub):
+    run(clips, tmp_path / "out", max_steps=2, eval_steps=2, push_to_hub="org/pretrained")
+    files = hub.files("org/pretrained")
+    best = {path.name: path.read_bytes() for path in (tmp_path / "out" / "best").iterdir()}
+    assert {name: content for name, content in files.items() if name != ".gitattributes"} == best
+    assert b'from_pretrained("org/pretrained"' in files["README.md"]
+    with pytest.raises(InputError, match="--push_to_hub other/pretrained: cannot be written to"):
+        run(clips, tmp_path / "none", push_to_hub="other/pretrained")
+    assert not (tmp_path / "none").exists()
+
+
+def test_unusable_clips_are_reported_and_the_run_ends_well(clips, tmp_path, run, capsys):
+    folder = tmp_path / "mixed"
+    shutil.copytree(clips, folder)
+    reasons = {**write_broken_clips(folder), "cut_off.flac": "is cut off"}
+    run(folder, tmp_path / "out", num_workers=2)
+    with open(tmp_path / "out" / "skipped_clips.csv", newline="") as file:
+        rows = {Path(row["clip"]).name: row["reason"] for row in csv.DictReader(file)}
+    assert rows.keys() == reasons.keys()
+    assert all(reason in rows[name] for name, reason in reasons.items())
+    assert f"{len(reasons)} clips could not be used" in capsys.readouterr().out
+
+
+def test_the_speed_is_that_of_training_alone(clips, tmp_path, run, monkeypatch):
+    """A step takes a second by a clock of its own, and an evaluation, between two rows of the log, a hundred."""
+    seconds, logged = [0.0], []
+    monkeypatch.setattr(run_pretrain, "time", SimpleNamespace(perf_counter=lambda: seconds[0]))
+    compute_losses, evaluate = run_pretrain.compute_losses, run_pretrain.Evaluation.run
+
+    def count(amount, function):
+        def counted(*arguments):
+            seconds[0] += amount
+            return function(*arguments)
+
+        return counted
+
+    monkeypatch.setattr(run_pretrain, "compute_losses", count(1, compute_losses))
+    monkeypatch.setattr(run_pretrain.Evaluation, "run", count(100, evaluate))
+    monkeypatch.setattr(Accelerator, "log", lambda self, values, step: logged.append(values))
+    run_pretrain.main(*run_pretrain.parse_arguments(command_line(clips, tmp_path, logging_steps=2)))
+    tokens = 4 * (3 * 8 + 1)
+    assert [row["train/tokens_per_second"] for row in logged if "train/loss" in row] == [tokens] * 3
+
+
+# ---- Continuing ----
+
+
+WAYS = {
+    "cosine": {"lr_scheduler_type": "cosine", "mixup": 0.5, "gradient_accumulation_steps": 2, "max_grad_norm": 0.5},
+    "two masks": {"two_masks": True, "num_workers": 2},
+    "streaming": {"streaming": True, "num_workers": 2, "shuffle_buffer_size": 5, "mixup": 0.5, "speed": 0.1},
+    "cached": {"cache_dir": "cache", "normalization": "data"},
+    "ssast": {"model_type": "ssast", "config_overrides": json.dumps({**SSAST, **FRAMES})},
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_run_continues_exactly(clips, tmp_path, run, monkeypatch, way):
+    monkeypatch.chdir(tmp_path)
+    whole = run(clips, tmp_path / "whole", max_steps=7, **WAYS[way])
+    stopped = {}
+    check_trigger = Accelerator.check_trigger
+
+    def stop_at_3(self):
+        stopped["steps"] = stopped.get("steps", 0) + 1
+        return stopped["steps"] == 3 or check_trigger(self)
+
+    monkeypatch.setattr(Accelerator, "check_trigger", stop_at_3)
+    first = run(clips, tmp_path / "parts", max_steps=7, **WAYS[way])
+    monkeypatch.setattr(Accelerator, "check_trigger", check_trigger)
+    second = run(clips, tmp_path / "parts", max_steps=7, resume_from_checkpoint="latest", **WAYS[way])
+    assert {step for step, _ in first} == {1, 2, 3}
+    assert {step for step, _ in second} == {4, 5, 6, 7}
+    assert {**first, **second} == whole
+    assert_equal_weights(weights(tmp_path / "whole", 7), weights(tmp_path / "parts", 7))
+
+
+def test_an_earlier_run_in_the_folder_is_set_aside(clips, tmp_path, run, capsys):
+    arguments = {"eval_steps": 2, "save_total_limit": 1}
+    run(clips, tmp_path, max_steps=6, **arguments)
+    first = weights(tmp_path, 6)
+    run(clips, tmp_path, max_steps=4, seed=1, **arguments)
+    assert "of an earlier run" in capsys.readouterr().out
+    assert [path.name for path in steps_in(tmp_path / "checkpoints")] == ["step-4"]
+    assert_equal_weights(load_file(tmp_path / "evaluations" / "earlier-step-6" / "model.safetensors"), first)
+    assert (tmp_path / "earlier-best" / "model.safetensors").is_file()
+    logged = run(clips, tmp_path, max_steps=5, seed=1, resume_from_checkpoint="latest", **arguments)
+    assert {step for step, _ in logged} == {5}
+
+
+@pytest.mark.parametrize("num_processes", [1, 3])
+def test_other_processes_go_on_at_the_same_place(num_processes):
+    def make_batches(batch_size, world_size):
+        accelerator = SimpleNamespace(process_index=0, num_processes=world_size)
+        data = PretrainingDataArguments(train_data=["clips"])
+        return TrainingBatches(datasets.Dataset.from_dict({}), None, data, batch_size, 0, accelerator)
+
+    before, after = make_batches(4, 2), make_batches(6, num_processes)
+    before.load_position({"place": 16, "places": {}, "num_workers": 0})
+    position = before.position(5)
+    assert position["place"] == 16 + 5 * 8
+    after.load_position(json.loads(json.dumps(position)))
+    # No clips to read: none are.
+    assert list(after.iterate(7, 7)) == []
+    assert after.count_clips(7) == 56
+    assert after.count_clips(9) == 56 + 2 * 6 * num_processes
+
+
+def test_weights_that_are_not_finite_are_not_saved(clips, tmp_path, run):
+    with pytest.raises(InputError, match="the weights after step . are not finite; a lower --learning_rate"):
+        run(clips, tmp_path, learning_rate=1e30, warmup_steps=0, logging_steps=50, eval_steps=50, save_steps=1)
+    for folder in steps_in(tmp_path / "checkpoints"):
+        assert all(value.isfinite().all() for value in load_file(folder / "model.safetensors").values())
+
+
+def test_the_learning_rate_is_halved_on_a_plateau_and_kept_in_its_state():
+    arguments = PretrainingArguments(learning_rate=1.0, warmup_steps=3, lr_patience=2)
+
+    def make_schedule():
+        optimizer = torch.optim.AdamW([torch.zeros(1)], lr=1.0)
+        return Schedule(optimizer, arguments, max_steps=100), optimizer.param_groups[0]
+
+    schedule, group = make_schedule()
+    rates = [group["lr"]]
+    for _ in range(4):
+        schedule.after_step()
+        rates.append(group["lr"])
+    assert rates == pytest.approx([0.25, 0.5, 0.75, 1.0, 1.0])
+    rates = []
+    for evaluation, accuracy in enumerate([0.5, 0.6, 0.6, 0.5, 0.4, 0.7, 0.7, 0.7, 0.7]):
+        schedule.after_step()
+        schedule.after_evaluation(accuracy)
+        if evaluation == 3:
+            state, lr = schedule.state_dict(), group["lr"]
+            schedule, group = make_schedule()
+            schedule.load_state_dict(state)
+            # The rate itself comes with the optimiser.
+            group["lr"] = lr
+        rates.append(group["lr"])
+    assert rates == [1.0, 1.0, 1.0, 1.0, 0.5, 0.5, 0.5, 0.5, 0.25]
+
+
+def test_killed_at_any_step_it_continues_to_the_same_weights(clips, tmp_path):
+    arguments = {"max_steps": 150, "eval_steps": 150, "save_steps": 3, "num_workers": 1}
+    whole = Script(*command_line(clips, tmp_path / "whole", **arguments))
+    killed = Script(*command_line(clips, tmp_path / "killed", **arguments))
+    killed.wait_for_checkpoint(tmp_path / "killed")
+    time.sleep(random.uniform(0, 0.5))
+    killed.process.kill()
+    assert killed.finish()[0] == -signal.SIGKILL
+    assert not (tmp_path / "killed" / "evaluations" / "step-150").exists()
+    again = Script(*command_line(clips, tmp_path / "killed", **arguments, resume_from_checkpoint="latest"))
+    for run in (whole, again):
+        status, _, errors = run.finish()
+        assert status == 0, errors
+    assert_equal_weights(weights(tmp_path / "whole", 150), weights(tmp_path / "killed", 150))
+
+
+def test_sigterm_saves_before_it_stops(clips, tmp_path):
+    run = Script(*command_line(clips, tmp_path, max_steps=100_000, eval_steps=100_000, save_steps=7, num_workers=1))
+    run.wait_for_checkpoint(tmp_path)
+    run.process.send_signal(signal.SIGTERM)
+    status, out, errors = run.finish()
+    assert status == 0, errors
+    step = int(re.search(r"Asked to stop: saved step (\d+)", out)[1])
+    newest = steps_in(tmp_path / "checkpoints")[-1]
+    assert newest.name == f"step-{step}"
+    assert json.loads((newest / "run.json").read_text())["step"] == step
+
+
+def test_a_checkpoint_that_was_not_finished_is_none(clips, tmp_path, run):
+    run(clips, tmp_path / "out", max_steps=2)
+    (tmp_path / "out" / "checkpoints" / ".step-4.partial").mkdir()
+    (tmp_path / "out" / "checkpoints" / ".step-4.partial" / "run.json").write_text("{")
+    assert {step for step, _ in run(clips, tmp_path / "out", resume_from_checkpoint="latest")} == {3, 4, 5, 6}
+
+
+# ---- Several processes ----
+
+
+# Runs a script; its processes must have let go of what reduces gradients before they end: else they may wait for ever.
+ENDS_WELL = """
+import gc, runpy, sys
+from accelerate import Accelerator
+from torch.nn.parallel import DistributedDataParallel
+
+end_training = Accelerator.end_training
+
+def end(accelerator):
+    assert accelerator.num_processes == 2
+    assert not any(type(thing) is DistributedDataParallel for thing in gc.get_objects())
+    end_training(accelerator)
+    print("ended")
+
+Accelerator.end_training = end
+sys.argv = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+def test_two_processes_do_what_one_does(clips, tmp_path):
+    (tmp_path / "ends_well.py").write_text(ENDS_WELL)
+    torchrun = (sys.executable, *TORCHRUN, "--nproc_per_node", "2", str(tmp_path / "ends_well.py"))
+    config = json.dumps({**SMALL, "drop_path_rate": 0.0})
+    arguments = {"config_overrides": config, "report_to": "tensorboard", "max_steps": 3}
+    one = Script(*command_line(clips, tmp_path / "one", **arguments, per_device_train_batch_size=4))
+    shares = {"per_device_train_batch_size": 2, "per_device_eval_batch_size": 5}
+    two = Script(*command_line(clips, tmp_path / "two", **arguments, **shares), launcher=torchrun)
+    for run in (one, two):
+        status, out, errors = run.finish()
+        assert status == 0, errors
+    assert "on 2 processes" in out
+    assert out.count("ended") == 2
+    values = {}
+    for name in ("one", "two"):
+        events = EventAccumulator(str(tmp_path / name / "logs" / "pretraining")).Reload()
+        tags = [tag for tag in events.Tags()["scalars"] if not tag.endswith("per_second")]
+        values[name] = {(tag, event.step): event.value for tag in tags for event in events.Scalars(tag)}
+    assert values["two"] == pytest.approx(values["one"], rel=1e-5)
+    # AdamW divides gradients by their size: its first moment holds the gradients themselves.
+    first, second = (
+        torch.load(tmp_path / name / "checkpoints" / "step-2" / "optimizer.bin", weights_only=True)["state"]
+        for name in ("one", "two")
+    )
+    # Some gradients are zero but for rounding (that of a bias which all scores share): they count by all gradients' size.
+    total = torch.stack([state["exp_avg"].norm() for state in first.values()]).norm()
+    for index, state in first.items():
+        expected = state["exp_avg"]
+        difference = (second[index]["exp_avg"] - expected).norm()
+        assert difference <= 1e-5 * expected.norm() + 1e-7 * total
+
+
+# ---- Arguments ----
+
+
+PAPER = {"tiny": 192, "small": 384, "base": 768}
+
+
+@pytest.mark.parametrize("masked", [250, 300, 400])
+@pytest.mark.parametrize("size", PAPER)
+def test_the_papers_configurations(size, masked):
+    data, model, training = run_pretrain.parse_arguments([str(CONFIGS / f"ssamba_{size}_{masked}.yaml")])
+    assert model.overrides == {"hidden_size": PAPER[size], "num_masked_patches": masked}
+    assert data.train_data == ["data/audioset", "data/librispeech"]
+    assert (training.per_device_train_batch_size, training.num_train_epochs) == (64, 10)
+    assert (training.learning_rate, training.warmup_steps, training.eval_steps) == (1e-4, 1000, 4000)
+    assert (training.adam_beta1, training.adam_beta2, training.weight_decay) == (0.95, 0.999, 5e-8)
+    assert (training.lr_scheduler_type, training.lr_patience) == ("plateau", 2)
+    assert training.output_dir == f"outputs/ssamba_{size}_{masked}"
+    made, feature_extractor = run_pretrain.make_model(
+        PretrainingModelArguments(config_overrides=json.dumps({**model.overrides, "num_hidden_layers": 2}))
+    )
+    assert made.config.patch_grid(feature_extractor.max_length) == (8, 64)
+
+
+def test_files_include_others_and_the_command_line_wins(tmp_path):
+    (tmp_path / "base.yaml").write_text("train_data: [a, b]\nlearning_rate: 1e-3\nseed: 4\n")
+    (tmp_path / "run.json").write_text('{"include": "base.yaml", "seed": 5, "config_overrides": {"hidden_size": 64}}')
+    data, model, training = run_pretrain.parse_arguments([str(tmp_path / "run.json"), "--learning_rate", "2e-3"])
+    assert data.train_data == ["a", "b"]
+    assert (training.learning_rate, training.seed) == (2e-3, 5)
+    assert model.overrides == {"hidden_size": 64}
+
+
+@pytest.mark.parametrize(("model_type", "config"), [("ssamba", SMALL), ("ssast", SSAST)])
+def test_frames_as_patches(clips, tmp_path, run, model_type, config):
+    """SSAST's frames, for either encoder; and going on from the checkpoint, on longer clips."""
+    config = json.dumps({**config, **FRAMES})
+    logged = run(clips, tmp_path / "out", model_type=model_type, config_overrides=config)
+    assert logged[6, "train/loss"] < logged[1, "train/loss"]
+    assert logged[6, "eval/loss"] < logged[3, "eval/loss"]
+    model = AutoModelForPreTraining.from_pretrained(tmp_path / "out" / "best")
+    assert (model.config.model_type, model.config.patch_grid()) == (model_type, (1, 24))
+    changes = {"model_name_or_path": tmp_path / "out" / "best", "config_overrides": '{"max_length": 64}'}
+    run(clips, tmp_path / "more", max_steps=1, eval_steps=1, **changes)
+    more = tmp_path / "more" / "best"
+    assert AutoFeatureExtractor.from_pretrained(more).max_length == 64
+    assert AutoModelForPreTraining.from_pretrained(more).config.patch_grid() == (1, 32)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"model_type": "ssast", "config_overrides": json.dumps(SSAST)},
+        {"mixed_precision": "bf16", "gradient_checkpointing": True},
+        {"config_overrides": json.dumps({**SMALL, "time_patchout": 0.3, "patchout": 0.2}), "two_masks": True},
+        pytest.param({"torch_compile": True}, marks=pytest.mark.slow),
+    ],
+    ids=["ssast", "bf16", "patchout", "compiled"],
+)
+def test_other_encoders_and_ways_to_compute(clips, tmp_path, run, changes):
+    logged = run(clips, tmp_path, **changes)
+    assert logged[6, "train/loss"] < logged[1, "train/loss"]
+    model, info = AutoModelForPreTraining.from_pretrained(tmp_path / "best", output_loading_info=True)
+    assert not any(info.values())
+    assert model.config.model_type == changes.get("model_type", "ssamba")
+    assert model.dtype == torch.float32
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"max_steps": 0}, "--max_steps must be at least 1, got 0"),
+        ({"learning_rate": "nan"}, "--learning_rate must be a positive number, got nan"),
+        ({"adam_beta2": 1.0}, "--adam_beta2 must be at least 0 and below 1"),
+        ({"mixup": 1.5}, "--mixup must be a share from 0 to 1, got 1.5"),
+        ({"speed": 0.6}, "--speed must be a share from 0 to 0.5, got 0.6"),
+        ({"speed": 0.1, "cache_dir": "cache"}, "--cache_dir keeps filter banks of whole data sets"),
+        ({"lr_scheduler_type": "steep"}, "--lr_scheduler_type must be one of plateau, linear, .*got 'steep'"),
+        ({"lr_scheduler_type": "greedy"}, "--lr_scheduler_type must be one of .*got 'greedy'"),
+        ({"config_overrides": "{"}, "--config_overrides must be JSON, got '{'"),
+        ({"config_overrides": '{"hidden": 3}'}, "SsambaConfig has no field 'hidden'"),
+        ({"config_overrides": '{"num_hidden_layers": 3}'}, "num_hidden_layers"),
+        ({"model_type": "nothing"}, "cannot make the model nothing"),
+        ({"model_name_or_path": "nowhere/at all"}, "cannot make the model nowhere/at all"),
+        ({"num_masked_patches": 24}, "--num_masked_patches must be below the number of patches of a clip, 24, got 24"),
+        ({"train_data": "nowhere/"}, "nowhere/: "),
+        ({"train_weights": [1, 2]}, "`weights` must be one for each of 1 sources, got 2"),
+        ({"streaming": True, "eval_data": None}, "--streaming needs --eval_data"),
+        ({"streaming": True, "max_steps": None}, "--streaming needs --max_steps"),
+        ({"streaming": True, "cache_dir": "cache"}, "--cache_dir keeps filter banks of whole data sets"),
+        ({"resume_from_checkpoint": "latest"}, "--resume_from_checkpoint latest: no checkpoint in"),
+        ({"resume_from_checkpoint": "nowhere"}, "--resume_from_checkpoint nowhere: is no checkpoint of this script"),
+    ],
+)
+def test_what_cannot_be_is_refused_before_anything_is_written(clips, tmp_path, run, changes, message):
+    with pytest.raises(InputError, match=message):
+        run(clips, tmp_path / "out", **changes)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_without_audio_is_refused(tmp_path, run):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="empty: no audio found"):
+        run(tmp_path / "empty", tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("what", "name", "value", "message"),
+    [
+        ("config", "hidden_size", 48, "is of another run, whose hidden_size was 32, not 48"),
+        ("config", "num_masked_patches", 5, "whose num_masked_patches was None, not 5"),
+        ("data", "seed", 3, "whose seed was 0, not 3"),
+        ("data", "two_masks", True, "whose two_masks was False, not True"),
+    ],
+)
+def test_the_checkpoint_of_another_run_is_refused(tmp_path, what, name, value, message):
+    model, _ = run_pretrain.make_model(PretrainingModelArguments(config_overrides=json.dumps(SMALL)))
+    state = {"config": comparable(model.config.to_dict()), "data": {"seed": 0, "two_masks": False}}
+    (tmp_path / "run.json").write_text(json.dumps(state))
+    arguments = PretrainingArguments(resume_from_checkpoint=str(tmp_path))
+    read_checkpoint(arguments, **state)
+    state[what][name] = value
+    with pytest.raises(InputError, match=message):
+        read_checkpoint(arguments, **state)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("learning_rat: 1", "there is no argument 'learning_rat'; did you mean learning_rate?"),
+        ("- a\n- b", "must map arguments to values, got list"),
+        ("a: [", "cannot be read as YAML or JSON"),
+        ("include: missing.yaml", "missing.yaml: cannot be read"),
+    ],
+)
+def test_bad_configuration_files_are_refused(tmp_path, text, message):
+    (tmp_path / "bad.yaml").write_text(text)
+    with pytest.raises(InputError, match=re.escape(message)):
+        run_pretrain.parse_arguments([str(tmp_path / "bad.yaml")])
+
+
+def test_errors_of_the_script_are_one_line(tmp_path):
+    status, _, errors = Script("--train_data", str(tmp_path), "--output_dir", str(tmp_path / "out")).finish()
+    assert status == 1
+    assert re.search(r"^error: .*no audio found", errors, flags=re.MULTILINE)
+    assert "Traceback" not in errors
+
+
+def test_two_masks_take_nce_from_one_and_mse_from_the_other(clips, tmp_path):
+    torch.manual_seed(0)
+    model, feature_extractor = run_pretrain.make_model(
+        PretrainingModelArguments(config_overrides=json.dumps({**SMALL, "drop_path_rate": 0.0}))
+    )
+    inputs = torch.randn(3, 48, 128)
+    masks = [torch.rand(3, 24) < 0.5 for _ in range(2)]
+    batch = {"input_values": inputs, "bool_masked_pos": masks[0], "generative_bool_masked_pos": masks[1]}
+    losses = run_pretrain.compute_losses(model, model, batch)
+    first, second = (model(inputs, bool_masked_pos=mask) for mask in masks)
+    torch.testing.assert_close(losses["nce"], first.nce)
+    torch.testing.assert_close(losses["accuracy"], first.accuracy)
+    torch.testing.assert_close(losses["mse"], second.mse)
+    torch.testing.assert_close(losses["loss"], first.nce + 10 * second.mse)
+
+
+def test_two_masks_without_what_patchout_leaves_out():
+    """Neither loss depends on patches that were not read."""
+    torch.manual_seed(0)
+    overrides = {**SMALL, "drop_path_rate": 0.0, "patchout": 0.5}
+    model, _ = run_pretrain.make_model(PretrainingModelArguments(config_overrides=json.dumps(overrides)))
+    inputs, masks = torch.randn(3, 48, 128), [torch.rand(3, 24) < 0.7 for _ in range(2)]
+    torch.manual_seed(1)
+    kept = draw_patchout(6, (8, 3), model.config)
+    is_read = torch.zeros(6, 24, dtype=torch.bool).scatter(1, kept, True)
+    is_read = is_read[:3] | is_read[3:]
+    assert (~is_read & masks[0] & masks[1]).any()
+    patches = model.patchify(inputs)
+    other = model.unpatchify(torch.where(is_read[..., None], patches, 9.0), 48)
+    losses = []
+    for values in (inputs, other):
+        torch.manual_seed(1)
+        batch = {"input_values": values, "bool_masked_pos": masks[0], "generative_bool_masked_pos": masks[1]}
+        losses.append(run_pretrain.compute_losses(model.train(), model, batch))
+    for name, value in losses[0].items():
+        assert value > 0 or name == "accuracy"
+        torch.testing.assert_close(losses[1][name], value)
