@@ -11,12 +11,12 @@ from transformers import AutoModel, AutoModelForAudioClassification, Wav2Vec2Con
 from hf_audio_ssm import SsastConfig, SsastForAudioClassification, ops
 from hf_audio_ssm.hub.adapters import (
     ADAPTER_METHODS,
-    LORA_TARGET_MODULES,
     adapter_config,
     load_adapted,
     merge_adapted,
     save_adapted,
 )
+from hf_audio_ssm.models import ENCODERS
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +56,7 @@ def test_every_adapter_gets_gradients(encoder, method, options, backend, monkeyp
         assert parameter.grad is not None, name
         assert parameter.grad.abs().max() > 0, name
     adapters = [name for name in trained if "classifier" not in name]
-    for target in LORA_TARGET_MODULES["ssamba"]:
+    for target in ENCODERS["ssamba"].lora_target_modules:
         matching = [name for name in adapters if f".{target}." in name]
         # Both directions of each of the two layers have their own x_proj and dt_proj.
         modules = {name.split(f".{target}.")[0] for name in matching}
@@ -131,7 +131,7 @@ def test_ssast(method):
     model = SsastForAudioClassification(SsastConfig(**sizes, max_length=32, num_labels=3))
     adapted = peft.get_peft_model(model, adapter_config(model, method))
     adapted(input_values=make_inputs(), labels=torch.tensor([0, 2])).loss.backward()
-    for target in LORA_TARGET_MODULES["ssast"]:
+    for target in ENCODERS["ssast"].lora_target_modules:
         trained = [p for name, p in adapted.named_parameters() if f".{target}." in name and p.requires_grad]
         assert trained
         assert all(parameter.grad is not None for parameter in trained)

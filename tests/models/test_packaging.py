@@ -10,7 +10,7 @@ import pytest
 from transformers import AutoConfig, AutoFeatureExtractor, AutoModelForAudioClassification
 
 from hf_audio_ssm import SsambaConfig, SsambaFeatureExtractor, SsambaModel
-from hf_audio_ssm.models import AUTO_CLASSES
+from hf_audio_ssm.models import ENCODERS
 from hf_audio_ssm.models.packaging import flat_code
 
 
@@ -42,7 +42,7 @@ def load_without_package(folder, auto_class, tmp_path):
     return result.stdout.strip()
 
 
-@pytest.mark.parametrize("model_type", AUTO_CLASSES)
+@pytest.mark.parametrize("model_type", ENCODERS)
 def test_modules_are_flat(model_type):
     files = flat_code(model_type)
     for name, text in files.items():
@@ -52,7 +52,7 @@ def test_modules_are_flat(model_type):
                 assert f"{line.split()[1][1:]}.py" in files, (name, line)
 
 
-@pytest.mark.parametrize("model_type", AUTO_CLASSES)
+@pytest.mark.parametrize("model_type", ENCODERS)
 def test_saved_model_and_feature_extractor_load_without_the_package(model_type, tmp_path):
     config = AutoConfig.for_model(model_type, hidden_size=16, num_hidden_layers=2, max_length=64, num_labels=3)
     AutoModelForAudioClassification.from_config(config).save_pretrained(tmp_path / "saved")

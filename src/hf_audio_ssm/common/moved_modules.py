@@ -51,7 +51,7 @@ MOVED = {
     "models.patch_encoder.classifier": ("models.heads.classifier",),
     "models.ssamba.feature_extraction_ssamba": ("models.filter_bank.feature_extraction_ssamba",),
     "models.ssamba.kaldi_filter_bank": ("models.filter_bank.kaldi_filter_bank",),
-    "original_work": ("hub.original_works",),
+    "original_work": ("models.records",),
     "plots": ("inference.plots",),
     "pretraining": ("training.pretraining",),
     "pretraining.arguments": ("training.pretraining.arguments",),

@@ -21,10 +21,10 @@ from transformers import PreTrainedModel
 
 from ..common.errors import InputError
 from ..hub.cards import describe_input, fill_card
-from ..hub.original_works import OriginalWork
 from ..hub.push import push_folder
 from ..models.filter_bank.feature_extraction_ssamba import NORMALIZATION_PRESETS, SsambaFeatureExtractor
 from ..models.patch_encoder.configuration_patch_encoder import PatchEncoderConfig
+from ..models.records import OriginalWork
 from .checkpoint_conversion import (
     CheckpointSource,
     ConversionError,

@@ -22,7 +22,7 @@ from typing import Any
 
 import torch
 
-from ..hub.original_works import ORIGINAL_WORKS
+from ..models import ENCODERS
 from ..models.ssamba.configuration_ssamba import SsambaConfig
 from ..models.ssamba.modeling_ssamba import SsambaForAudioClassification, SsambaForPreTraining
 from .checkpoint_conversion import ConversionError, count_layers, shape_of
@@ -39,7 +39,7 @@ def describe(config: SsambaConfig) -> dict[str, str]:
 
 
 ORIGINAL = Original(
-    work=ORIGINAL_WORKS["ssamba"],
+    work=ENCODERS["ssamba"].original_work,
     config_class=SsambaConfig,
     pretraining_class=SsambaForPreTraining,
     classification_class=SsambaForAudioClassification,

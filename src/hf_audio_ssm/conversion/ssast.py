@@ -22,7 +22,7 @@ from typing import Any
 
 import torch
 
-from ..hub.original_works import ORIGINAL_WORKS
+from ..models import ENCODERS
 from ..models.ssast.configuration_ssast import SsastConfig
 from ..models.ssast.modeling_ssast import SsastForAudioClassification, SsastForPreTraining
 from .checkpoint_conversion import ConversionError, count_layers, shape_of
@@ -38,7 +38,7 @@ def describe(config: SsastConfig) -> dict[str, str]:
 
 
 ORIGINAL = Original(
-    work=ORIGINAL_WORKS["ssast"],
+    work=ENCODERS["ssast"].original_work,
     config_class=SsastConfig,
     pretraining_class=SsastForPreTraining,
     classification_class=SsastForAudioClassification,

@@ -14,13 +14,11 @@ from transformers import AutoModelForAudioClassification, PreTrainedModel
 from ..common.errors import InputError
 from ..common.text_files import write_text
 from ..inference.embedding import read_classifier_config
-from ..models import LORA_TARGET_MODULES
+from ..models import ENCODERS
+from ..models.records import EncoderRecord
 from .names import CLASSIFIER_CONFIG, model_on_hub
 from .push import push_folder
 
-
-# Of `LORA_TARGET_MODULES`, the modules whose input (not output) IA3 scales.
-IA3_FEEDFORWARD_MODULES = {"ssamba": ["out_proj"], "ssast": ["fc2"]}
 
 ADAPTER_METHODS = ("lora", "dora", "rslora", "ia3")
 
@@ -41,20 +39,19 @@ def adapter_config(model: PreTrainedModel, method: str = "lora", **kwargs) -> pe
     if method not in ADAPTER_METHODS:
         raise ValueError(f"`method` must be one of {', '.join(ADAPTER_METHODS)}, got {method!r}.")
     model_type = model.config.model_type
-    if "target_modules" not in kwargs and model_type not in LORA_TARGET_MODULES:
+    record = ENCODERS.get(model_type, EncoderRecord({}))
+    if "target_modules" not in kwargs and not record.lora_target_modules:
         raise ValueError(
             f"`target_modules` must be given for a model of type {model_type!r}: defaults exist for "
-            f"{', '.join(LORA_TARGET_MODULES)}."
+            f"{', '.join(name for name, known in ENCODERS.items() if known.lora_target_modules)}."
         )
     kwargs = {
-        "target_modules": LORA_TARGET_MODULES.get(model_type),
+        "target_modules": list(record.lora_target_modules),
         "modules_to_save": ["classifier"] if hasattr(model, "classifier") else None,
         **kwargs,
     }
     if method == "ia3":
-        feedforward = [
-            name for name in IA3_FEEDFORWARD_MODULES.get(model_type, ()) if name in kwargs["target_modules"]
-        ]
+        feedforward = [name for name in record.ia3_feedforward_modules if name in kwargs["target_modules"]]
         return peft.IA3Config(**{"feedforward_modules": feedforward, **kwargs})
     return peft.LoraConfig(use_dora=method == "dora", use_rslora=method == "rslora", **kwargs)
 

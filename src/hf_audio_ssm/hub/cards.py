@@ -18,14 +18,19 @@ from transformers.feature_extraction_utils import FeatureExtractionMixin
 
 from ..common.version import __version__
 from ..data.names import data_on_hub
-from ..models import AUTO_CLASSES
+from ..models import ENCODERS
+from ..models.records import OriginalWork
 from .names import model_on_hub
-from .original_works import ORIGINAL_WORKS
 
 
 TEMPLATES = Path(__file__).resolve().parent / "card_templates"
 CREDIT_HEADING = "## Licence and credit"
 FRAMES_PER_SECOND = 100
+
+
+def original_work(model_type: str) -> OriginalWork | None:
+    """Whose work an encoder is; None for a model that is not the package's."""
+    return ENCODERS[model_type].original_work if model_type in ENCODERS else None
 
 
 def fill_card(template: str, card_data: ModelCardData, model_name: str, **fields: Any) -> ModelCard:
@@ -204,7 +209,7 @@ def describe_training(trainer: Trainer) -> dict[str, str]:
 def describe_input(feature_extractor: FeatureExtractionMixin, config: Any) -> dict[str, Any]:
     """What the part of the templates on the input names; of models that are not the package's, the sampling rate."""
     specification: dict[str, Any] = {"sampling_rate": feature_extractor.sampling_rate, "grid": None}
-    if config.model_type not in AUTO_CLASSES:
+    if config.model_type not in ENCODERS:
         return specification
     rows, columns = config.patch_grid(feature_extractor.max_length)
     return specification | {
@@ -329,7 +334,7 @@ def classifier_card(
         pictures=pictures or {},
         input=describe_input(feature_extractor, config),
         base_model=base_model,
-        work=ORIGINAL_WORKS.get(config.model_type),
+        work=original_work(config.model_type),
     )
 
 
@@ -385,5 +390,5 @@ def pretrained_card(
         results=results,
         input=describe_input(feature_extractor, config),
         base_model=base_model,
-        work=ORIGINAL_WORKS.get(config.model_type),
+        work=original_work(config.model_type),
     )

@@ -4,7 +4,8 @@
 The code that checkpoints carry, so that transformers loads them with `trust_remote_code=True` where this package is missing.
 
 transformers copies remote code from one flat folder and follows only `from .module import name`. The modules of
-`hf_audio_ssm.models` are written out that way: imports of another folder's module lose the folder.
+`hf_audio_ssm.models`, and what they import of `hf_audio_ssm.audio`, are written out that way: imports of another folder's
+module lose the folder.
 """
 
 import os
@@ -14,11 +15,11 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from . import AUTO_CLASSES
+from . import ENCODERS
 
 
-_MODELS = Path(__file__).resolve().parent
-_RELATIVE_IMPORT = re.compile(r"^from (\.\.?)((?:\w+\.)*)(\w+) import ", flags=re.MULTILINE)
+_PACKAGE = Path(__file__).resolve().parents[1]
+_RELATIVE_IMPORT = re.compile(r"^from (\.{1,3})((?:\w+\.)*)(\w+) import ", flags=re.MULTILINE)
 
 
 def is_packaged(cls: type) -> bool:
@@ -28,12 +29,13 @@ def is_packaged(cls: type) -> bool:
 
 @lru_cache
 def _flat_modules(module: str) -> dict[str, str]:
-    """The flat code of a module of `models` ("folder.module") and of all that it imports, by file name."""
-    folder, name = module.split(".")
-    source = (_MODELS / folder / f"{name}.py").read_text(encoding="utf-8")
+    """The flat code of a module ("models.folder.module") and of all of ours that it imports, by file name."""
+    *folders, name = module.split(".")
+    source = _PACKAGE.joinpath(*folders, f"{name}.py").read_text(encoding="utf-8")
     files = {f"{name}.py": _RELATIVE_IMPORT.sub(r"from .\3 import ", source)}
-    for dots, other, imported in _RELATIVE_IMPORT.findall(source):
-        files |= _flat_modules(f"{folder if dots == '.' else other.rstrip('.')}.{imported}")
+    for dots, below, imported in _RELATIVE_IMPORT.findall(source):
+        above = folders[: len(folders) - len(dots) + 1]
+        files |= _flat_modules(".".join([*above, *below.rstrip(".").split("."), imported]).replace("..", "."))
     return files
 
 
@@ -51,8 +53,8 @@ def flat_code(model_type: str) -> dict[str, str]:
         `KeyError`: If the package has no such model type.
     """
     files = {}
-    for path in AUTO_CLASSES[model_type].values():
-        files |= _flat_modules(path.rpartition(".")[0])
+    for path in ENCODERS[model_type].auto_classes.values():
+        files |= _flat_modules("models." + path.rpartition(".")[0])
     return files
 
 
@@ -61,9 +63,9 @@ def _code_of(saved: Any) -> tuple[dict[str, str], dict[str, str]]:
     if not is_packaged(type(saved)):
         return {}, {}
     if hasattr(saved, "model_type"):
-        return flat_code(saved.model_type), AUTO_CLASSES[saved.model_type]
+        return flat_code(saved.model_type), ENCODERS[saved.model_type].auto_classes
     path = f"{type(saved).__module__.removeprefix(f'{__package__}.')}.{type(saved).__name__}"
-    return _flat_modules(path.rpartition(".")[0]), {"AutoFeatureExtractor": path}
+    return _flat_modules("models." + path.rpartition(".")[0]), {"AutoFeatureExtractor": path}
 
 
 def code_files(saved: Any) -> set[str]:

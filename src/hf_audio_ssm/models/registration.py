@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from types import ModuleType
 from typing import Any, NamedTuple
 
-from . import AUTO_CLASSES
+from . import ENCODERS
 
 
 _AUTO_MODULES = {
@@ -41,7 +41,7 @@ class _Registration(NamedTuple):
         return f"transformers.models.auto.{_AUTO_MODULES[self.auto_class]}"
 
     def load_own_class(self) -> type:
-        module, _, name = AUTO_CLASSES[self.model_type][self.auto_class].rpartition(".")
+        module, _, name = ENCODERS[self.model_type].auto_classes[self.auto_class].rpartition(".")
         return getattr(importlib.import_module(f"{__package__}.{module}"), name)
 
     def register(self) -> None:
@@ -53,7 +53,9 @@ class _Registration(NamedTuple):
 
 
 _pending = {
-    _Registration(auto_class, model_type) for model_type, classes in AUTO_CLASSES.items() for auto_class in classes
+    _Registration(auto_class, model_type)
+    for model_type, record in ENCODERS.items()
+    for auto_class in record.auto_classes
 }
 _imports = threading.local()
 

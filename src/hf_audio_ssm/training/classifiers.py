@@ -20,7 +20,7 @@ from ..audio.decoding import read_audio
 from ..common.errors import InputError
 from ..data.labelled import LabelledClips
 from ..data.labelled_collator import FRAMES_PER_SECOND
-from ..models import AUTO_CLASSES
+from ..models import ENCODERS
 from ..models.patch_encoder.configuration_patch_encoder import CLASSIFIER_TYPES
 
 
@@ -135,8 +135,8 @@ class ClassifierArguments:
         }
         try:
             config, unused = AutoConfig.from_pretrained(self.model, return_unused_kwargs=True, **fields)
-            if config.model_type not in AUTO_CLASSES:
-                raise InputError(f"is a model of type {config.model_type!r}, expected {' or '.join(AUTO_CLASSES)}")
+            if config.model_type not in ENCODERS:
+                raise InputError(f"is a model of type {config.model_type!r}, expected {' or '.join(ENCODERS)}")
             if unused:
                 raise InputError(f"--config_overrides: {type(config).__name__} has no field {next(iter(unused))!r}")
             # Fields that are set on a loaded configuration are not checked by it.

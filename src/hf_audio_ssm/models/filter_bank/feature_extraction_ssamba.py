@@ -14,8 +14,9 @@ from transformers.feature_extraction_sequence_utils import SequenceFeatureExtrac
 from transformers.feature_extraction_utils import BatchFeature
 from transformers.utils import PaddingStrategy, TensorType, logging
 
+from ...audio.frames import FRAME_LENGTH_MS
 from ..patch_encoder.saved_code import SavesCode
-from .kaldi_filter_bank import FRAME_LENGTH_MS, frame_sizes, hann_window, kaldi_mel_filters, log_mel_blocks
+from .kaldi_filter_bank import frame_sizes, hann_window, kaldi_mel_filters, log_mel_blocks
 
 
 logger = logging.get_logger(__name__)

@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from transformers.audio_utils import mel_filter_bank
 
+from ...audio.frames import FRAME_LENGTH_MS, FRAME_SHIFT_MS
 
-FRAME_LENGTH_MS = 25
-FRAME_SHIFT_MS = 10
+
 PREEMPHASIS = 0.97
 MIN_FREQUENCY = 20.0
 MEL_FLOOR = 1.1920928955078125e-07
