@@ -23,7 +23,6 @@ import math
 import signal
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import datasets
@@ -39,11 +38,11 @@ from transformers import AutoConfig, AutoFeatureExtractor, AutoModelForPreTraini
 from transformers.feature_extraction_utils import FeatureExtractionMixin
 from transformers.models.auto.feature_extraction_auto import FEATURE_EXTRACTOR_MAPPING
 
-from hf_audio_ssm.audio.decoding import read_audio
-from hf_audio_ssm.common.errors import ClipError, InputError
+from hf_audio_ssm.common.errors import InputError
 from hf_audio_ssm.data.filter_banks import cache_filter_banks
 from hf_audio_ssm.data.pretraining import PretrainingExamples
 from hf_audio_ssm.data.sources import load_and_hold_out, load_sources
+from hf_audio_ssm.data.statistics import filter_bank_statistics
 from hf_audio_ssm.hub.cards import Results, pretrained_card, read_base_model
 from hf_audio_ssm.hub.emissions import PretrainingEmissions, is_one_machine
 from hf_audio_ssm.hub.push import explaining_push
@@ -126,15 +125,8 @@ def compute_mean_std(feature_extractor: FeatureExtractionMixin, dataset, limit: 
         # Of all sources.
         dataset = dataset.shuffle(seed=0)
 
-    def clips() -> Iterator[np.ndarray]:
-        for row in dataset.take(limit):
-            try:
-                yield read_audio(row["audio"], feature_extractor.sampling_rate, feature_extractor.max_length / 100)
-            except ClipError:
-                # Reported when its turn comes in training.
-                continue
-
-    return feature_extractor.compute_mean_std(clips(), sampling_rate=feature_extractor.sampling_rate)
+    # Clips that cannot be used are reported when their turn comes in training.
+    return filter_bank_statistics(feature_extractor, dataset, limit, skip_unreadable=True)
 
 
 # ---- The run ----

@@ -16,10 +16,9 @@ from transformers import (
     PreTrainedModel,
 )
 
-from ..audio.decoding import read_audio
 from ..common.errors import InputError
 from ..data.labelled import LabelledClips
-from ..data.labelled_collator import FRAMES_PER_SECOND
+from ..data.statistics import filter_bank_statistics
 from ..models import ENCODERS
 from ..models.patch_encoder.configuration_patch_encoder import CLASSIFIER_TYPES
 
@@ -97,13 +96,9 @@ class ClassifierArguments:
             feature_extractor.max_length = self.max_length
         if self.return_attention_mask:
             feature_extractor.return_attention_mask = True
-        rate = feature_extractor.sampling_rate
         if self.normalization == "data":
-            seconds = feature_extractor.max_length / FRAMES_PER_SECOND
-            audio = (read_audio(row["audio"], rate, max_seconds=seconds) for row in clips.splits["train"])
-            feature_extractor.mean, feature_extractor.std = feature_extractor.compute_mean_std(
-                audio, sampling_rate=rate
-            )
+            statistics = filter_bank_statistics(feature_extractor, clips.splits["train"])
+            feature_extractor.mean, feature_extractor.std = statistics
         elif self.normalization != "keep":
             try:
                 preset = type(feature_extractor).from_preset(self.normalization)
