@@ -18,7 +18,7 @@ from snippets import Block, read_blocks, read_inline_commands, run_here
 
 
 ROOT = Path(__file__).resolve().parents[2]
-DOCS, TESTS, TEMPLATES = ROOT / "docs", ROOT / "tests", ROOT / "src" / "hf_audio_ssm" / "model_cards"
+DOCS, TESTS, TEMPLATES = ROOT / "docs", ROOT / "tests", ROOT / "src" / "hf_audio_ssm" / "hub" / "card_templates"
 PAGES = sorted(DOCS.rglob("*.md"))
 # With those that are read in the repository only.
 ALL_PAGES = [
@@ -28,14 +28,14 @@ ALL_PAGES = [
 ]
 # What runs the named blocks of a page: for what they leave or print, or shortened.
 NAMED_BLOCKS = {
-    "README.md": ("test_readme.py", "test_readme_to_hub.py"),
-    "docs/adding_an_encoder.md": ("test_adding_an_encoder.py",),
-    "docs/fine_tuning.md": ("test_tuning_docs.py",),
-    "docs/long_audio.md": ("test_long_audio_docs.py",),
-    "docs/packaging.md": ("test_installation.py",),
-    "docs/pretraining.md": ("test_pretraining_docs.py",),
-    "docs/probing.md": ("test_tuning_docs.py",),
-    "docs/ssast.md": ("test_ssast_docs.py",),
+    "README.md": ("docs/test_readme.py", "docs/test_readme_to_hub.py"),
+    "docs/extending.md": ("docs/test_extending.py",),
+    "docs/fine_tuning.md": ("docs/test_tuning_docs.py",),
+    "docs/long_audio.md": ("docs/test_long_audio_docs.py",),
+    "docs/packaging.md": ("package/test_installation.py",),
+    "docs/pretraining.md": ("docs/test_pretraining_docs.py",),
+    "docs/probing.md": ("docs/test_tuning_docs.py",),
+    "docs/ssast.md": ("docs/test_ssast_docs.py",),
     "docs/tutorials/deployment.md": ("examples/test_space.py",),
     "examples/space/README.md": ("examples/test_space.py",),
     "examples/spoken_words/README.md": ("examples/test_quickstart.py",),

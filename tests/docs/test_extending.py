@@ -1,6 +1,6 @@
 # Copyright 2026 The hf-audio-ssm authors.
 # SPDX-License-Identifier: Apache-2.0
-"""A folder and an entry make an encoder: that of docs/adding_an_encoder.md, added to a copy of the package."""
+"""A folder and an entry make an encoder: that of docs/extending.md, added to a copy of the package."""
 
 import os
 import shutil
@@ -12,7 +12,7 @@ from snippets import read_snippets
 
 
 ROOT = Path(__file__).resolve().parents[2]
-SNIPPETS = read_snippets(ROOT / "docs" / "adding_an_encoder.md")
+SNIPPETS = read_snippets(ROOT / "docs" / "extending.md")
 
 USE = """
 import sys
