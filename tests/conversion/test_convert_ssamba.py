@@ -471,7 +471,7 @@ class TestRefusedFiles:
     @pytest.mark.parametrize("kept", [200_000, 428_000, 100])
     def test_truncated(self, tmp_path, kept):
         (tmp_path / "cut.pth").write_bytes(load_case("pretrain")[1].read_bytes()[:kept])
-        refused(tmp_path, tmp_path / "cut.pth", r"cut\.pth is truncated, damaged or no PyTorch checkpoint")
+        refused(tmp_path, tmp_path / "cut.pth", r"cut\.pth is truncated, damaged or not a PyTorch checkpoint")
 
     def test_truncated_old_format(self, tmp_path):
         torch.save(read_original("pretrain"), tmp_path / "old.pth", _use_new_zipfile_serialization=False)
@@ -491,7 +491,7 @@ class TestRefusedFiles:
 
     def test_no_checkpoint(self, tmp_path):
         (tmp_path / "text.pth").write_text("version https://git-lfs.github.com/spec/v1\n")
-        refused(tmp_path, tmp_path / "text.pth", r"text\.pth is truncated, damaged or no PyTorch checkpoint")
+        refused(tmp_path, tmp_path / "text.pth", r"text\.pth is truncated, damaged or not a PyTorch checkpoint")
 
     @pytest.mark.parametrize("zipped", [True, False])
     def test_code_is_never_run(self, tmp_path, zipped):
@@ -507,7 +507,7 @@ class TestRefusedFiles:
 
     def test_plain_pickle(self, tmp_path):
         (tmp_path / "plain.pth").write_bytes(pickle.dumps({"a": 1}, protocol=2))
-        refused(tmp_path, tmp_path / "plain.pth", "truncated, damaged or no PyTorch checkpoint")
+        refused(tmp_path, tmp_path / "plain.pth", "truncated, damaged or not a PyTorch checkpoint")
 
     @pytest.mark.parametrize(
         ("content", "message"),
@@ -545,7 +545,7 @@ class TestRefusedArguments:
             ("pretrain", {"mean": 1.0, "std": 1.0, "dataset": "esc50"}, "contradict --dataset esc50"),
             ("pretrain", {"private": True}, "--private is for --push_to_hub"),
             ("pretrain", {"push_to_hub": "name"}, "--push_to_hub must be org/name, got name"),
-            ("pretrain", {"push_to_hub": "a/b/c"}, "--push_to_hub a/b/c is no repository name"),
+            ("pretrain", {"push_to_hub": "a/b/c"}, "--push_to_hub a/b/c is not a repository name"),
             ("pretrain", {"filename": "x.pth"}, r"--filename x\.pth is for Hub repositories"),
             ("pretrain", {"revision": "main"}, "--revision main is for Hub repositories"),
             ("finetune_same_grid", {"num_masked_patches": 40}, "--num_masked_patches 40 contradicts .*fine-tuned"),
@@ -578,7 +578,10 @@ class TestOutputFolder:
 
     def test_other_files_are_left_alone(self, tmp_path):
         (tmp_path / "mine.txt").write_text("mine")
-        for overwrite, message in ((False, "is not empty; --overwrite"), (True, r"no conversion wrote \(mine\.txt\)")):
+        for overwrite, message in (
+            (False, "is not empty; --overwrite"),
+            (True, r"files that no conversion wrote \(mine\.txt\)"),
+        ):
             with pytest.raises(ConversionError, match=message):
                 convert(load_case("pretrain")[1], tmp_path, overwrite=overwrite)
         assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
@@ -647,11 +650,13 @@ class TestHub:
 
         monkeypatch.setattr(checkpoint_conversion, "hf_hub_download", download)
         refused(
-            tmp_path, "org/name/ssamba.pth", "no local file, and ssamba.pth cannot be had .*org/name: no connection"
+            tmp_path,
+            "org/name/ssamba.pth",
+            "not a local file, and ssamba.pth cannot be downloaded .*org/name: no connection",
         )
 
     def test_bad_repository_name(self, tmp_path):
-        refused(tmp_path, "a repository", "cannot be had from the Hub", filename="x.pth")
+        refused(tmp_path, "a repository", "cannot be downloaded from the Hub", filename="x.pth")
 
     def test_push(self, tmp_path, hub):
         folder = convert(load_case("pretrain")[1], tmp_path / "out", push_to_hub="org/ssamba", private=True)
@@ -692,7 +697,7 @@ class TestCommandLine:
         command = [sys.executable, str(SCRIPT), "plain.pth", "out"]
         result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
         assert result.returncode == 1
-        assert re.fullmatch(r"error: plain\.pth is truncated, damaged or no PyTorch checkpoint.*\n", result.stderr)
+        assert re.fullmatch(r"error: plain\.pth is truncated, damaged or not a PyTorch checkpoint.*\n", result.stderr)
         assert [path.name for path in tmp_path.iterdir()] == ["plain.pth"]
 
     def test_every_argument_reaches_convert(self, tmp_path, capsys):

@@ -1,8 +1,8 @@
 # Copyright 2026 The hf-audio-ssm authors.
 # SPDX-License-Identifier: Apache-2.0
 """
-What every converter of original checkpoints needs: finding and reading the file, accounting for every tensor, writing
-a folder that transformers loads (with or without the package), checking it, and pushing it to the Hub.
+What every converter of original checkpoints needs: it finds and reads the file, accounts for every tensor, and writes and
+checks a folder that transformers loads, with or without the package.
 """
 
 import argparse
@@ -38,7 +38,7 @@ logger = logging.getLogger("conversion")
 
 
 class ConversionError(InputError):
-    """A checkpoint, an argument or a folder that cannot be used; the message says what was found, in one line."""
+    """A checkpoint, an argument or a folder cannot be used; the message says in one line what was found."""
 
     def __init__(self, message: str):
         super().__init__(" ".join(message.split()))
@@ -109,7 +109,7 @@ def find_checkpoint(
         downloaded = hf_hub_download(repo_id, filename, revision=revision)
     except (HTTPError, EntryNotFoundError, HFValidationError, OSError) as error:
         raise ConversionError(
-            f"CHECKPOINT {checkpoint} is no local file, and {filename} cannot be had from the Hub repository {repo_id}: "
+            f"CHECKPOINT {checkpoint} is not a local file, and {filename} cannot be downloaded from the Hub repository {repo_id}: "
             f"{error}"
         ) from error
     return CheckpointSource(Path(downloaded), repo_id)
@@ -118,7 +118,7 @@ def find_checkpoint(
 def read_state_dict(path: Path) -> dict[str, torch.Tensor]:
     """
     Reads a file of `torch.save` that holds nothing but named tensors, without running any code in it. The prefix of
-    `torch.nn.DataParallel`, `module.`, is taken off where all names have it.
+    `torch.nn.DataParallel`, `module.`, is removed if all names have it.
 
     Raises:
         [`ConversionError`]: If the file is empty, truncated, damaged or needs code, or holds anything else.
@@ -131,7 +131,7 @@ def read_state_dict(path: Path) -> dict[str, torch.Tensor]:
         damaged = zipfile.ZipFile(path).testzip() if is_archive else None
         if damaged is None:
             with warnings.catch_warnings():
-                # Of pickles that torch did not write; they are refused below, in one line.
+                # About pickles that torch did not write; they are refused below, in one line.
                 warnings.simplefilter("ignore", UserWarning)
                 content = torch.load(path, map_location="cpu", weights_only=True, mmap=is_archive)
     except Exception as error:  # a damaged pickle can raise anything
@@ -143,7 +143,7 @@ def read_state_dict(path: Path) -> dict[str, torch.Tensor]:
             ) from error
         reason = re.split(r"Check the documentation|In PyTorch 2\.6|This is an internal", reason)[0]
         raise ConversionError(
-            f"{path.name} is truncated, damaged or no PyTorch checkpoint ({type(error).__name__}: {reason[:200]})."
+            f"{path.name} is truncated, damaged or not a PyTorch checkpoint ({type(error).__name__}: {reason[:200]})."
         ) from error
     if damaged is not None:
         raise ConversionError(f"{path.name} is damaged: the checksum of its part {damaged} is wrong.")
@@ -155,7 +155,7 @@ def read_state_dict(path: Path) -> dict[str, torch.Tensor]:
     for name, value in content.items():
         if not isinstance(name, str) or not isinstance(value, torch.Tensor):
             raise ConversionError(
-                f"{path.name} is no state dict: under {name!r} it holds a {type(value).__name__}, not a tensor."
+                f"{path.name} is not a state dict: under {name!r} it holds a {type(value).__name__}, not a tensor."
             )
     prefix = "module." if all(name.startswith("module.") for name in content) else ""
     return {name.removeprefix(prefix): value.detach() for name, value in content.items()}
@@ -172,7 +172,7 @@ def shape_of(state_dict: Mapping[str, torch.Tensor], name: str, num_dims: int) -
     The shape of a tensor that sizes are inferred from.
 
     Raises:
-        [`ConversionError`]: If it is missing, or has another number of dimensions, or none of its values.
+        [`ConversionError`]: If it is missing or empty, or has another number of dimensions.
     """
     if name not in state_dict:
         raise ConversionError(f"the checkpoint has no {name}; it holds {listed(state_dict)}.")
@@ -203,6 +203,56 @@ def count_layers(state_dict: Mapping[str, torch.Tensor], prefix: str) -> int:
     return len(indices)
 
 
+def _norms_without_bias(missing: Collection[str], state_dict: Mapping[str, torch.Tensor]) -> set[str]:
+    """The norms whose bias is missing from a checkpoint that has their weight. Only norms have one-dimensional weights."""
+    norms = {name.removesuffix(".bias") for name in missing if name.endswith(".bias")}
+    weights = {norm: state_dict.get(f"{norm}.weight") for norm in norms}
+    return {norm for norm, weight in weights.items() if weight is not None and weight.ndim == 1}
+
+
+def _check_names_and_shapes(
+    state_dict: Mapping[str, torch.Tensor], expected: Mapping[str, tuple[int, ...]], unused: Collection[str]
+) -> None:
+    """Refuses a checkpoint with tensors that are missing, unknown or of another shape; the error names them all."""
+    found = []
+    missing = expected.keys() - state_dict.keys()
+    if rms_norms := _norms_without_bias(missing, state_dict):
+        found.append(
+            f"norms with a weight but no bias ({listed(rms_norms)}): an RMSNorm, where the original has LayerNorm; this "
+            "is a port that computes something else"
+        )
+        missing -= {f"{name}.bias" for name in rms_norms}
+    if missing:
+        found.append(f"missing: {listed(missing)}")
+    if unknown := state_dict.keys() - expected.keys() - set(unused):
+        found.append(f"unknown: {listed(unknown)}")
+    wrong = [
+        f"{name} {tuple(state_dict[name].shape)} instead of {shape}"
+        for name, shape in expected.items()
+        if name in state_dict and tuple(state_dict[name].shape) != shape
+    ]
+    if wrong:
+        found.append(f"wrong shapes: {listed(wrong)}")
+    if found:
+        raise ConversionError(f"the checkpoint's tensors are not those of the original model: {'; '.join(found)}.")
+
+
+def _as_float32(name: str, tensor: torch.Tensor) -> torch.Tensor:
+    """The same values as float32; an error, if that cannot be."""
+    if not tensor.is_floating_point() or tensor.layout != torch.strided or tensor.device.type != "cpu":
+        raise ConversionError(
+            f"{name} must be a dense floating-point tensor, got {tensor.dtype}, {tensor.layout}, on {tensor.device}."
+        )
+    exact = tensor.double()
+    values = tensor.float()
+    if not exact.isfinite().all():
+        count = int((~exact.isfinite()).sum())
+        raise ConversionError(f"{name} has {count} values of {exact.numel()} that are NaN or infinite.")
+    if not torch.equal(values.double(), exact):
+        raise ConversionError(f"{name} is {tensor.dtype}, with values that float32 cannot hold exactly.")
+    return values
+
+
 def convert_tensors(
     state_dict: Mapping[str, torch.Tensor],
     shapes: Mapping[str, torch.Size],
@@ -210,8 +260,8 @@ def convert_tensors(
     unused: Collection[str] = (),
 ) -> dict[str, torch.Tensor]:
     """
-    Renames a checkpoint's tensors, having accounted for every one of them. Other floating-point types become float32,
-    where that changes no value.
+    Renames a checkpoint's tensors, and accounts for every one of them. Other floating-point types become float32, where
+    that changes no value.
 
     Args:
         state_dict (`Mapping[str, torch.Tensor]`):
@@ -234,61 +284,22 @@ def convert_tensors(
     parts: dict[str, list[str]] = {}
     for name in shapes:
         parts.setdefault(original_name(name), []).append(name)
-    expected = {
-        name: (sum(shapes[part][0] for part in names), *shapes[names[0]][1:]) if len(names) > 1 else shapes[names[0]]
-        for name, names in parts.items()
-    }
-    found = []
-    missing = expected.keys() - state_dict.keys()
-    # Only norms have one-dimensional weights.
-    rms_norms = {
-        name.removesuffix(".bias")
-        for name in missing
-        if name.endswith(".bias")
-        and (weight := state_dict.get(f"{name[:-5]}.weight")) is not None
-        and weight.ndim == 1
-    }
-    if rms_norms:
-        found.append(
-            f"norms with a weight but no bias ({listed(rms_norms)}): an RMSNorm, where the original has LayerNorm; this "
-            "is a port that computes something else"
-        )
-        missing -= {f"{name}.bias" for name in rms_norms}
-    if missing:
-        found.append(f"missing: {listed(missing)}")
-    if unknown := state_dict.keys() - expected.keys() - set(unused):
-        found.append(f"unknown: {listed(unknown)}")
-    wrong = [
-        f"{name} {tuple(state_dict[name].shape)} instead of {tuple(shape)}"
-        for name, shape in expected.items()
-        if name in state_dict and state_dict[name].shape != shape
-    ]
-    if wrong:
-        found.append(f"wrong shapes: {listed(wrong)}")
-    if found:
-        raise ConversionError(f"the checkpoint's tensors are not those of the original model: {'; '.join(found)}.")
+    expected = {}
+    for name, names in parts.items():
+        first = tuple(shapes[names[0]])
+        expected[name] = (sum(shapes[part][0] for part in names), *first[1:]) if len(names) > 1 else first
+    _check_names_and_shapes(state_dict, expected, unused)
 
     converted = {}
     for name, names in parts.items():
-        tensor = state_dict[name]
-        if not tensor.is_floating_point() or tensor.layout != torch.strided or tensor.device.type != "cpu":
-            raise ConversionError(
-                f"{name} must be a dense floating-point tensor, got {tensor.dtype}, {tensor.layout}, on {tensor.device}."
-            )
-        exact = tensor.double()
-        values = tensor.float()
-        if not exact.isfinite().all():
-            count = int((~exact.isfinite()).sum())
-            raise ConversionError(f"{name} has {count} values of {exact.numel()} that are NaN or infinite.")
-        if not torch.equal(values.double(), exact):
-            raise ConversionError(f"{name} is {tensor.dtype}, with values that float32 cannot hold exactly.")
+        values = _as_float32(name, state_dict[name])
         if len(names) == 1:
             converted[names[0]] = values
         else:
             sizes = [shapes[part][0] for part in names]
             converted |= {part: piece.clone() for part, piece in zip(names, values.split(sizes), strict=True)}
     if dropped := sorted(set(unused) & state_dict.keys()):
-        logger.info(f"left out, as no task uses them: {', '.join(dropped)}.")
+        logger.info(f"left out, because no task uses them: {', '.join(dropped)}.")
     if widened := {str(state_dict[name].dtype) for name in expected} - {"torch.float32"}:
         logger.info(f"tensors of {', '.join(sorted(widened))} are written as float32, with the same values.")
     return converted
@@ -296,7 +307,14 @@ def convert_tensors(
 
 def check_repo_id(repo_id: str | None, private: bool) -> None:
     """
-    Raises [`ConversionError`] for the arguments of a push that cannot work, before anything is done.
+    Refuses the arguments of a push that cannot work, before anything is done.
+
+    Args:
+        repo_id (`str`, *optional*): The repository to push to.
+        private (`bool`): Whether it is to be private.
+
+    Raises:
+        [`ConversionError`]: If `repo_id` is not `org/name`, or `private` comes without it.
     """
     if repo_id is None:
         if private:
@@ -305,7 +323,7 @@ def check_repo_id(repo_id: str | None, private: bool) -> None:
     try:
         validate_repo_id(repo_id)
     except HFValidationError as error:
-        raise ConversionError(f"--push_to_hub {repo_id} is no repository name: {error}") from error
+        raise ConversionError(f"--push_to_hub {repo_id} is not a repository name: {error}") from error
     if "/" not in repo_id:
         raise ConversionError(f"--push_to_hub must be org/name, got {repo_id}.")
 
@@ -331,7 +349,7 @@ def check_output_dir(output_dir: str | Path, model_type: str, overwrite: bool) -
         raise ConversionError(f"OUTPUT_DIR {output_dir} is not empty; --overwrite replaces an earlier conversion.")
     if foreign := content - _written_names(model_type):
         raise ConversionError(
-            f"OUTPUT_DIR {output_dir} holds what no conversion wrote ({listed(foreign)}), so --overwrite leaves it alone."
+            f"OUTPUT_DIR {output_dir} holds files that no conversion wrote ({listed(foreign)}); --overwrite does not replace them."
         )
     return target
 
@@ -350,7 +368,7 @@ def _write_files(
 def _verify(
     folder: Path, model: PreTrainedModel, feature_extractor: SequenceFeatureExtractor, auto_class: str
 ) -> None:
-    """Loads the written folder as a user does, and compares everything with what was to be written."""
+    """Loads the written folder as a user does, and compares all of it with the originals."""
     reloaded, info = getattr(transformers, auto_class).from_pretrained(folder, output_loading_info=True)
     if any(info.values()):
         raise ConversionError(f"the written folder does not load completely by {auto_class}: {info}.")
@@ -362,9 +380,9 @@ def _verify(
         ):
             raise ConversionError(f"the written tensor {name} is not the checkpoint's.")
     if AutoConfig.from_pretrained(folder).to_diff_dict() != model.config.to_diff_dict():
-        raise ConversionError("the written config.json does not give the configuration back.")
+        raise ConversionError("the written config.json does not load as the same configuration.")
     if AutoFeatureExtractor.from_pretrained(folder).to_dict() != feature_extractor.to_dict():
-        raise ConversionError("the written preprocessor_config.json does not give the feature extractor back.")
+        raise ConversionError("the written preprocessor_config.json does not load as the same feature extractor.")
 
 
 def write_checkpoint(
@@ -375,8 +393,8 @@ def write_checkpoint(
     auto_class: str,
 ) -> None:
     """
-    Writes model, feature extractor, card and remote code beside `target`, loads them again and compares, and only then
-    puts them in place, instead of what is there. On any failure `target` is as before.
+    Writes model, feature extractor, card and remote code into a folder beside `target`, loads them again, compares, and only
+    then replaces `target`. On any failure `target` is as before.
 
     Args:
         target (`Path`): The folder, from [`check_output_dir`].
@@ -386,7 +404,7 @@ def write_checkpoint(
         auto_class (`str`): The Auto class that loads the whole of `model`.
 
     Raises:
-        [`ConversionError`]: If something cannot be written, or does not come back as it was.
+        [`ConversionError`]: If something cannot be written, or differs when it is loaded again.
     """
     existing = next(folder for folder in target.parents if folder.is_dir())
     try:

@@ -26,6 +26,7 @@ from ..models import ENCODERS
 from ..models.ssamba.configuration_ssamba import SsambaConfig
 from ..models.ssamba.modeling_ssamba import SsambaForAudioClassification, SsambaForPreTraining
 from .checkpoint_conversion import ConversionError, count_layers, shape_of
+from .options import ConversionOptions
 from .patch_encoder_conversion import Original, convert_patch_encoder, make_patch_encoder_parser
 
 
@@ -61,11 +62,15 @@ ORIGINAL = Original(
 
 def infer_sizes(state_dict: Mapping[str, torch.Tensor], unpaired: bool = False) -> dict[str, Any]:
     """
-    The fields of the configuration that the encoder's tensors tell, the grid apart.
+    The fields of the configuration that the encoder's tensors tell, the grid of patches apart.
+
+    Args:
+        state_dict (`Mapping[str, torch.Tensor]`): The checkpoint, by original names.
+        unpaired (`bool`, *optional*, defaults to `False`): Whether the layers follow each other.
 
     Raises:
-        [`ConversionError`]: If a tensor that is needed is missing, or has no such shape in any SSAMBA,
-            or the layers make no pairs and are not said to be `unpaired`.
+        [`ConversionError`]: If a tensor that is needed is missing, or has a shape that no SSAMBA gives it, or the number
+            of layers is odd without `unpaired`.
     """
     hidden_size = shape_of(state_dict, "v.cls_token", 3)[2]
     num_hidden_layers = count_layers(state_dict, "v.layers")
@@ -94,10 +99,9 @@ def infer_sizes(state_dict: Mapping[str, torch.Tensor], unpaired: bool = False) 
 
 
 def convert(checkpoint: str | Path, output_dir: str | Path, unpaired: bool = False, **arguments: Any) -> Path:
-    """Converts an original SSAMBA checkpoint: see [`convert_patch_encoder`] and the arguments of the command line."""
-    return convert_patch_encoder(
-        ORIGINAL, partial(infer_sizes, unpaired=unpaired), checkpoint, output_dir, **arguments
-    )
+    """Converts an original SSAMBA checkpoint: see [`convert_patch_encoder`]; `arguments` are [`ConversionOptions`]."""
+    sizes = partial(infer_sizes, unpaired=unpaired)
+    return convert_patch_encoder(ORIGINAL, sizes, checkpoint, output_dir, ConversionOptions(**arguments))
 
 
 def add_arguments(parser: argparse._ActionsContainer) -> None:

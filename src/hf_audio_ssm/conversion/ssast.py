@@ -26,6 +26,7 @@ from ..models import ENCODERS
 from ..models.ssast.configuration_ssast import SsastConfig
 from ..models.ssast.modeling_ssast import SsastForAudioClassification, SsastForPreTraining
 from .checkpoint_conversion import ConversionError, count_layers, shape_of
+from .options import ConversionOptions
 from .patch_encoder_conversion import PUBLISHED_SIZES, Original, convert_patch_encoder, make_patch_encoder_parser
 
 
@@ -63,11 +64,15 @@ ORIGINAL = Original(
 
 def infer_sizes(state_dict: Mapping[str, torch.Tensor], num_attention_heads: int | None = None) -> dict[str, Any]:
     """
-    The fields of the configuration that the encoder's tensors tell, the grid apart. The heads they do not tell: of the
-    published widths they are known.
+    The fields of the configuration that the encoder's tensors tell, the grid of patches apart.
+
+    Args:
+        state_dict (`Mapping[str, torch.Tensor]`): The checkpoint, by original names.
+        num_attention_heads (`int`, *optional*):
+            The number of heads, which the tensors do not tell. By default, that of the published models of this width.
 
     Raises:
-        [`ConversionError`]: If a tensor that is needed is missing, or has no such shape in any SSAST, or the number of
+        [`ConversionError`]: If a tensor that is needed is missing, or has a shape that no SSAST gives it, or the number of
             heads is missing or does not divide the width.
     """
     hidden_size = shape_of(state_dict, "v.cls_token", 3)[2]
@@ -94,9 +99,9 @@ def infer_sizes(state_dict: Mapping[str, torch.Tensor], num_attention_heads: int
 def convert(
     checkpoint: str | Path, output_dir: str | Path, num_attention_heads: int | None = None, **arguments: Any
 ) -> Path:
-    """Converts an original SSAST checkpoint: see [`convert_patch_encoder`] and the arguments of the command line."""
+    """Converts an original SSAST checkpoint: see [`convert_patch_encoder`]; `arguments` are [`ConversionOptions`]."""
     sizes = partial(infer_sizes, num_attention_heads=num_attention_heads)
-    return convert_patch_encoder(ORIGINAL, sizes, checkpoint, output_dir, **arguments)
+    return convert_patch_encoder(ORIGINAL, sizes, checkpoint, output_dir, ConversionOptions(**arguments))
 
 
 def add_arguments(parser: argparse._ActionsContainer) -> None:
