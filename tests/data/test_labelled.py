@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Labelled clips from every kind of source, and what is said of wrong labels."""
 
+import copy
+
 import datasets
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ from labelled_tones import PITCHES, write_tones
 from hf_audio_ssm import SsambaFeatureExtractor
 from hf_audio_ssm.common.errors import InputError
 from hf_audio_ssm.data.augmentation import Augmentation, Mixup, SpecAugment
+from hf_audio_ssm.data.label_encodings import draw_missing_splits
 from hf_audio_ssm.data.labelled import LabelledDataArguments, label_clips
 from hf_audio_ssm.data.labelled_collator import LabelledClipCollator
 
@@ -145,6 +148,7 @@ NAMES = datasets.ClassLabel(names=["a", "b", "c"])
         ({"train": make_table(["a", "b", "b", "b"])}, "label 'a' has 1 clips"),
         ({"train": make_table([[0, 1, 1], [1, 0, 0]] * 9, datasets.List(NAMES))}, "lists of a ClassLabel must hold the ind"),
         ({"train": make_table([[True, False], [True, False]])}, "no training clip has the labels 1"),
+        ({"train": make_table(["a", "b"] * 9), "test": make_table([["a", "b"]])}, "split test has lists of labels, train has one"),
         ({"train": make_table([[0.0, 0.5], [1.0, 0.0]])}, "must hold the indices or the names .* type float64"),
         ({"train": make_table([["a"], ["b"], ["c"]])}, "too few clips of each label to draw validation"),
     ],
@@ -164,6 +168,17 @@ def test_a_zero_or_a_one_for_every_class(kind):
     assert found == {f"{row}.wav": [place for place in range(3) if label[place]] for row, label in enumerate(hot)}
 
 
+def test_missing_splits_are_drawn_without_changing_anything():
+    classes = [[0], [1], [0], [1], [0, 2], [1]]
+    strata = ["any"] * len(classes)
+    before = copy.deepcopy(classes)
+    drawn = draw_missing_splits(classes, strata, ["validation", "test"], seed=3, source="data")
+    assert drawn == draw_missing_splits(classes, strata, ["validation", "test"], seed=3, source="data")
+    assert sorted(index for indices in drawn.values() for index in indices) == list(range(6))
+    assert 4 in drawn["train"]
+    assert classes == before
+
+
 def test_what_looks_like_several_labels_is_told(tmp_path):
     folder = write_tones(tmp_path, {"": 3}, labels=("low", "high"))
     rows = [
@@ -172,7 +187,7 @@ def test_what_looks_like_several_labels_is_told(tmp_path):
         for clip in range(3)
     ]
     (folder / "metadata.csv").write_text("\n".join(["file_name,label", *rows]))
-    with pytest.warns(UserWarning, match="'low;high' is taken for the name of one label; .* --multi_label true"):
+    with pytest.warns(UserWarning, match="'low;high' is read as one label; .* --multi_label true"):
         (clips,) = LabelledDataArguments(data=str(folder)).load()
     assert clips.names == ["high", "low;high"]
 

@@ -1,8 +1,8 @@
 # Copyright 2026 The hf-audio-ssm authors.
 # SPDX-License-Identifier: Apache-2.0
 """
-Labelled clips in splits, from folders, parquet, data sets saved to disk and the Hub, with one label each or several; all that
-is wrong with the labels is said before anything is trained.
+Labelled clips in splits, from folders, parquet, data sets saved to disk and the Hub, with one label each or several. All labels
+are checked before training starts.
 """
 
 import os
@@ -13,13 +13,14 @@ from pathlib import Path
 import datasets
 import numpy as np
 
-from ..audio.decoding import check_clips, clip_name
+from ..audio.decoding import check_clips
 from ..common.errors import ClipError, InputError
-from .folders import SPLIT_FOLDERS, draw_splits, find_clips, read_rows, split_folders
+from .folders import SPLIT_FOLDERS, find_clips, read_rows, split_folders
+from .label_encodings import draw_missing_splits, encode_labels, has_several_labels
 from .sources import open_source, undecoded
 
 
-# Between the labels of a clip in a metadata.csv.
+# Separates the labels of a clip in a metadata.csv.
 LABEL_SEPARATOR = ";"
 
 
@@ -30,11 +31,11 @@ class LabelledClips:
 
     Args:
         splits (`dict[str, datasets.Dataset]`):
-            "train", "validation" and "test", with the columns `audio` (undecoded) and `label`: a class index, or a list
-            of them.
+            "train", "validation" and "test", with the columns `audio` (undecoded) and `label`: a class index or a list of
+            class indices.
         names (`list[str]`): The name of each class.
         is_multi_label (`bool`): Whether `label` is a list.
-        fold (`int`, *optional*): The fold that is the test split.
+        fold (`int`, *optional*): The fold used as test split.
         drawn (`tuple[str, ...]`, *optional*): The splits that the data lack, drawn from the training clips.
     """
 
@@ -46,13 +47,13 @@ class LabelledClips:
 
     @property
     def problem_type(self) -> str:
-        """As in a model's configuration."""
+        """The `problem_type` of a model's configuration."""
         return "multi_label_classification" if self.is_multi_label else "single_label_classification"
 
 
 @dataclass
 class LabelledDataArguments:
-    """Which clips to learn from. Parsed from the command line or a file by HfArgumentParser."""
+    """Labelled clips. HfArgumentParser reads these fields from the command line or a file."""
 
     data: str = field(
         metadata={
@@ -65,23 +66,25 @@ class LabelledDataArguments:
     audio_column: str = field(default="audio", metadata={"help": "Column of the clips."})
     label_column: str = field(default="label", metadata={"help": "Column of the labels: a label or a list of them."})
     multi_label: bool = field(
-        default=False, metadata={"help": "Whether a metadata.csv has several labels a clip, with ; between them."}
+        default=False, metadata={"help": "Whether a metadata.csv has several labels a clip, separated by ;."}
     )
     fold_column: str | None = field(default=None, metadata={"help": "Column of the fold; see --test_folds."})
     test_folds: list[int] | None = field(
         default=None,
         metadata={
-            "help": "With --fold_column: folds to test on, one run for each, trained on the others. Default: all."
+            "help": "With --fold_column: the folds to test on. Each has a run that trains on the others. Default: all."
         },
     )
     check_clips: bool = field(default=True, metadata={"help": "Read every clip once before training starts."})
-    split_seed: int = field(default=0, metadata={"help": "Of the draw of splits that the data lack."})
+    split_seed: int = field(default=0, metadata={"help": "Seed for drawing missing splits."})
 
     def __post_init__(self) -> None:
         if self.test_folds is not None and self.fold_column is None:
             raise InputError(f"--test_folds needs --fold_column, got --test_folds {self.test_folds} alone")
         if self.fold_column is not None and (self.validation_data or self.test_data):
-            raise InputError("--fold_column divides --data itself: leave --validation_data and --test_data out")
+            raise InputError(
+                "--fold_column divides --data itself: do not give --validation_data or --test_data with it"
+            )
 
     def load(self) -> list[LabelledClips]:
         """
@@ -120,10 +123,10 @@ class LabelledDataArguments:
 
     def load_one(self) -> LabelledClips:
         """
-        [`load`] where one run is all that can be used.
+        Loads the clips for a single run.
 
         Raises:
-            [`InputError`]: As of [`load`], and if there are runs for several folds.
+            [`InputError`]: As in [`load`], and if there are several folds.
         """
         runs = self.load()
         if len(runs) > 1:
@@ -132,7 +135,16 @@ class LabelledDataArguments:
         return runs[0]
 
     def check(self, runs: list[LabelledClips], sampling_rate: int) -> None:
-        """Prints what there is; reads every clip, if `check_clips`, and raises [`InputError`] where one cannot be used."""
+        """
+        Prints the number of clips and labels, and reads every clip once, if `check_clips`.
+
+        Args:
+            runs (`list[LabelledClips]`): The clips of each fold.
+            sampling_rate (`int`): The feature extractor's rate in hertz.
+
+        Raises:
+            [`InputError`]: If a clip cannot be used.
+        """
         for clips in runs:
             counts = ", ".join(f"{len(split)} clips to {name}" for name, split in clips.splits.items())
             print(f"{counts}, of {len(clips.names)} labels")
@@ -140,7 +152,7 @@ class LabelledDataArguments:
             check_clips([row["audio"] for split in runs[0].splits.values() for row in split], sampling_rate)
 
     def _read_tables(self, source: str) -> dict[str, datasets.Dataset]:
-        """The splits of a source, under their usual names, with the columns audio, label and, if asked for, fold."""
+        """The splits of a source, by their usual names, with the columns audio, label and, with `fold_column`, fold."""
         path = Path(source)
         if path.is_dir() and not any(path.glob("dataset_*.json")):
             return {split: self._read_folder(folder, path) for split, folder in split_folders(path).items()}
@@ -167,7 +179,7 @@ class LabelledDataArguments:
             labels = [[part.strip() for part in label.split(LABEL_SEPARATOR) if part.strip()] for label in labels]
         elif several := [label for label in labels if LABEL_SEPARATOR in label]:
             warnings.warn(
-                f"{folder}: {several[0]!r} is taken for the name of one label; for several labels a clip, --multi_label true",
+                f"{folder}: {several[0]!r} is read as one label; for several labels a clip, pass --multi_label true",
                 stacklevel=2,
             )
         columns = {"audio": [str(path) for path, _ in clips], "label": labels}
@@ -180,7 +192,7 @@ class LabelledDataArguments:
             found, rows = read_rows(metadata)
             if self.fold_column not in found:
                 raise InputError(f"{metadata}: needs a column {self.fold_column}, found {found}")
-            # By clip: where the labels are those of folders, rows and clips have orders of their own.
+            # By clip, as rows and clips may differ in order.
             folds = {os.path.normpath(data_dir / (row["file_name"] or "")): row[self.fold_column] for row in rows}
             for path, _ in clips:
                 if os.path.normpath(path) not in folds:
@@ -195,15 +207,6 @@ class LabelledDataArguments:
         return next(iter(tables.values()))
 
 
-def _count_places(tables: dict[str, datasets.Dataset]) -> int | None:
-    """How many classes there are, where each clip's list holds a zero or a one for every class; None where it holds labels."""
-    lists = [label if isinstance(label, list) else [] for table in tables.values() for label in table["label"]]
-    num_places = len(lists[0])
-    if num_places < 2 or any(len(label) != num_places or not set(label) <= {0, 1} for label in lists):
-        return None
-    return num_places
-
-
 def label_clips(tables: dict[str, datasets.Dataset], source: str, seed: int = 0) -> LabelledClips:
     """
     Gives every label its class, checks all of them, and draws the splits that are missing.
@@ -211,10 +214,10 @@ def label_clips(tables: dict[str, datasets.Dataset], source: str, seed: int = 0)
     Args:
         tables (`dict[str, datasets.Dataset]`):
             Splits ("train" at least) with the columns `audio` and `label`: names, whole numbers or a `ClassLabel`, or
-            lists of these, or lists of a zero or a one for every class. The names of classes are those of the
-            `ClassLabel`, or what occurs in train, or the places in the lists.
-        source (`str`): What messages call the data.
-        seed (`int`, *optional*, defaults to 0): Of the draw.
+            lists of these, or lists of a zero or a one for every class. The classes are named by the `ClassLabel`, else by
+            the training clips' labels, else by the places in the lists.
+        source (`str`): The name of the data in messages.
+        seed (`int`, *optional*, defaults to 0): Seed for drawing missing splits.
 
     Raises:
         [`InputError`]: If there is no train split, a split is empty, a label is missing, unknown or out of range, a class
@@ -223,94 +226,29 @@ def label_clips(tables: dict[str, datasets.Dataset], source: str, seed: int = 0)
     if "train" not in tables:
         raise InputError(f"{source}: has the splits {', '.join(tables)}, but no train")
     tables = {split: tables[split] for split in SPLIT_FOLDERS if split in tables}
+    is_multi_label = has_several_labels(tables["train"])
     for split, table in tables.items():
         if not len(table):
             raise InputError(f"{source}: the split {split} is empty")
-    feature = tables["train"].features["label"]
-    is_multi_label = not isinstance(feature, (datasets.ClassLabel, datasets.Value))
-    inner = feature.feature if is_multi_label else feature
-
-    num_places = _count_places(tables) if is_multi_label else None
-    if num_places is not None and isinstance(inner, datasets.ClassLabel):
-        if num_places == len(inner.names):
-            raise InputError(
-                f"{source}: lists of a ClassLabel must hold the indices of a clip's classes, got a zero or a one for every class"
-            )
-        num_places = None
-    if is_multi_label and num_places is None and isinstance(inner, datasets.Value) and inner.dtype.startswith("float"):
-        raise InputError(
-            f"{source}: lists of labels must hold the indices or the names of a clip's classes, or a zero or a one for every "
-            f"class, got other numbers of type {inner.dtype}"
-        )
-
-    def labels_of(table: datasets.Dataset) -> list[list]:
-        if num_places is not None:
-            return [[place for place, is_there in enumerate(label) if is_there] for label in table["label"]]
-        return [label if isinstance(label, list) else [label] for label in table["label"]]
-
-    occurring = {label for labels in labels_of(tables["train"]) for label in labels}
-    if isinstance(inner, datasets.ClassLabel) or num_places is not None:
-        names = list(map(str, range(num_places))) if num_places is not None else list(inner.names)
-        index = {value: value for value in range(len(names))}
-    else:
-        values = sorted(occurring - {None}, key=lambda value: (str(type(value)), value))
-        names = [str(value) for value in values]
-        index = {value: number for number, value in enumerate(values)}
-    if len(names) < 2:
-        raise InputError(f"{source}: a classifier needs clips of at least 2 labels, found {names}")
-
-    encoded = {}
-    for split, table in tables.items():
-        other = table.features["label"]
-        other = other if isinstance(other, (datasets.ClassLabel, datasets.Value)) else other.feature
-        if isinstance(other, datasets.ClassLabel) and isinstance(inner, datasets.ClassLabel) and other.names != names:
-            raise InputError(f"{source}: the split {split} names its classes {other.names}, train {names}")
-        classes = []
-        for row, labels in enumerate(labels_of(table)):
-            for label in labels:
-                if label not in index:
-                    expected = (
-                        f"0 ... {len(names) - 1}" if isinstance(inner, datasets.ClassLabel) else ", ".join(names)
-                    )
-                    where = f"{clip_name(table[row]['audio'])} (split {split}, row {row})"
-                    raise ClipError(where, f"has the label {label!r}, expected one of {expected}")
-            # Each once, however often a list of events names it.
-            classes.append(list(dict.fromkeys(index[label] for label in labels)))
-        encoded[split] = classes
-    counts = np.bincount([label for labels in encoded["train"] for label in labels], minlength=len(names))
+        if has_several_labels(table) and not is_multi_label:
+            raise InputError(f"{source}: the split {split} has lists of labels, train has one label a clip")
+    names, classes = encode_labels(tables, source)
+    counts = np.bincount([label for labels in classes["train"] for label in labels], minlength=len(names))
     if not counts.all():
         absent = [name for name, count in zip(names, counts, strict=True) if not count]
         raise InputError(f"{source}: no training clip has the labels {', '.join(absent)}")
 
-    label_type = datasets.ClassLabel(names=names)
-    label_type = datasets.List(label_type) if is_multi_label else label_type
+    new_type = datasets.ClassLabel(names=names)
+    new_type = datasets.List(new_type) if is_multi_label else new_type
     splits = {}
     for split, table in tables.items():
-        column = encoded[split] if is_multi_label else [label for (label,) in encoded[split]]
-        splits[split] = table.select_columns("audio").add_column("label", column, feature=label_type)
-    missing = [split for split in SPLIT_FOLDERS if split not in splits]
+        column = classes[split] if is_multi_label else [label for (label,) in classes[split]]
+        splits[split] = table.select_columns("audio").add_column("label", column, feature=new_type)
+    missing = tuple(split for split in SPLIT_FOLDERS if split not in splits)
     if missing:
-        # Several labels a clip: drawn from all clips alike.
-        strata = ["any"] * len(encoded["train"]) if is_multi_label else [names[label] for (label,) in encoded["train"]]
-        train, drawn = splits["train"], draw_splits(strata, missing, seed, source)
-        counts = np.bincount(
-            [label for index in drawn["train"] for label in encoded["train"][index]], minlength=len(names)
-        )
-        for split in missing:
-            # Clips of classes that train would have none of go back to it.
-            for index in list(drawn[split]):
-                if not counts[encoded["train"][index]].all():
-                    drawn[split].remove(index)
-                    drawn["train"].append(index)
-                    np.add.at(counts, encoded["train"][index], 1)
-            # In their place, one that train can do without.
-            spare = [index for index in drawn["train"] if (counts[encoded["train"][index]] > 1).all()]
-            if not drawn[split] and spare:
-                drawn["train"].remove(spare[0])
-                drawn[split].append(spare[0])
-                np.add.at(counts, encoded["train"][spare[0]], -1)
-            if not drawn[split]:
-                raise InputError(f"{source}: has too few clips of each label to draw {split} from them")
-        for split, indices in drawn.items():
+        # Clips of several labels are drawn from all clips alike.
+        strata = ["any" if is_multi_label else names[labels[0]] for labels in classes["train"]]
+        train = splits["train"]
+        for split, indices in draw_missing_splits(classes["train"], strata, missing, seed, source).items():
             splits[split] = train.select(indices)
-    return LabelledClips(splits, names, is_multi_label, drawn=tuple(missing))
+    return LabelledClips(splits, names, is_multi_label, drawn=missing)
