@@ -18,7 +18,7 @@ BLUE, ORANGE, GREY = "#1f77b4", "#ff7f0e", "#555555"
 
 
 def draw_patches(axes, spectrogram, config) -> None:
-    """The spectrogram with its patches, and the order in which the encoder reads them."""
+    """Draws the spectrogram with its patches, and the order in which the encoder reads them."""
     frames = len(spectrogram)
     axes.imshow(spectrogram.T, origin="lower", aspect="auto", cmap="magma", extent=(0, frames, 0, config.num_mel_bins))
     rows, columns = config.patch_grid(frames)
@@ -46,7 +46,7 @@ def draw_arrow(axes, start: tuple[float, float], end: tuple[float, float], colou
 
 
 def draw_pair(axes) -> None:
-    """A pair of layers: both read the same stream, the second backwards, and their outputs are added to it."""
+    """Draws a pair of layers: both read the same stream, the second backwards, and their outputs are added to it."""
     axes.set(xlim=(0, 10), ylim=(0, 10), title="2. A pair of layers")
     axes.axis("off")
     draw_box(axes, 3.2, 8.6, 3.6, 1, "tokens", GREY)
@@ -64,7 +64,7 @@ def draw_pair(axes) -> None:
 
 
 def draw_scan(axes) -> None:
-    """What the mixer's selective scan does along the sequence."""
+    """Draws the mixer's selective scan along the sequence."""
     axes.set(xlim=(0, 10), ylim=(0, 10), title="3. The mixer: a selective scan in each direction")
     axes.axis("off")
     for index in range(4):
@@ -88,7 +88,7 @@ def draw_scan(axes) -> None:
 
 
 def main() -> None:
-    """Writes the figure."""
+    """Draws and saves the figure."""
     config = SsambaConfig.tiny(max_length=96)
     extractor = SsambaFeatureExtractor(max_length=96)
     rate = extractor.sampling_rate

@@ -1,8 +1,8 @@
 # Copyright 2026 The hf-audio-ssm authors.
 # SPDX-License-Identifier: Apache-2.0
 """
-For mkdocstrings: docstrings in transformers' style ("name (`int`, *optional*, defaults to 2): ...") as those of Google,
-whose types and names are set in code anyway; and the arguments of scripts, whose help is in their fields.
+An extension for mkdocstrings. It turns docstrings in transformers' style ("name (`int`, *optional*, defaults to 2): ...") into
+Google's style, and reads the help of scripts' arguments from their fields.
 """
 
 import ast
@@ -14,7 +14,7 @@ import griffe
 
 # "    name (`type`, *optional*, defaults to 2):", also over several lines.
 ARGUMENT = re.compile(r"^( +[\w*]+ \()((?:[^()]|\([^()]*\))*)(\):)", flags=re.MULTILINE)
-# "    `ValueError`, `TypeError`: ..." or "    [`InputError`]: ...", and what is returned, up to the colon.
+# "    `ValueError`, `TypeError`: ..." or "    [`InputError`]: ...", and the type that is returned, up to the colon.
 SECTION = re.compile(r"^( *(?:Returns|Raises|Yields):\n)((?:(?: +.*)?(?:\n|\Z))+)", flags=re.MULTILINE)
 RAISED = re.compile(r"^( +)((?:\[?`[^`\n]+`\]?(?:, | or )?)+):", flags=re.MULTILINE)
 REFERENCE = re.compile(r"\[(`)~?([^`\]]+)`\]")
@@ -22,11 +22,11 @@ REFERENCE = re.compile(r"\[(`)~?([^`\]]+)`\]")
 
 def to_google(text: str, has_defaults: bool) -> str:
     """
-    A docstring as Google writes it.
+    Converts a docstring to Google's style.
 
     Args:
         text (str): The docstring.
-        has_defaults (bool): Whether the signature tells the defaults.
+        has_defaults (bool): Whether the signature shows the defaults.
     """
 
     def argument(match: re.Match) -> str:
@@ -43,23 +43,23 @@ def to_google(text: str, has_defaults: bool) -> str:
 
 
 def read_field(value: Any) -> tuple[str | None, str | None]:
-    """Help and default of a dataclass's field, `field(default=..., metadata={"help": ...})`."""
+    """Reads help and default of a dataclass's field, `field(default=..., metadata={"help": ...})`."""
     call = ast.parse(str(value), mode="eval").body
     options = {keyword.arg: keyword.value for keyword in call.keywords}
     default = ast.unparse(options["default"]) if "default" in options else None
     for key, entry in zip(options["metadata"].keys, options["metadata"].values, strict=True):
         if key.value == "help":
-            # What an f-string puts in is known only when it runs.
+            # The values in an f-string are known only at run time.
             parts = entry.values if isinstance(entry, ast.JoinedStr) else [entry]
             return "".join(part.value if isinstance(part, ast.Constant) else "..." for part in parts), default
     return None, default
 
 
 class TransformersDocstrings(griffe.Extension):
-    """Rewrites the docstrings of everything that is loaded."""
+    """Rewrites all docstrings that griffe loads."""
 
     def on_object(self, *, obj: griffe.Object, **_: Any) -> None:
-        """Called for each module, class, function and attribute, its members included."""
+        """Rewrites the docstring of a module, class, function or attribute."""
         if obj.is_attribute and obj.docstring is None and "metadata=" in str(obj.value or ""):
             text, obj.value = read_field(obj.value)
             obj.docstring = griffe.Docstring(text, parent=obj) if text else None
