@@ -3,8 +3,8 @@
 """
 Audio state-space models for Hugging Face.
 
-Importing the package registers its models with the Auto classes of transformers. Neither torch nor transformers is
-imported before one of the names below, or an Auto class, is used.
+Importing the package registers its models with the Auto classes of transformers. It imports neither torch nor transformers
+until one of the names below, or an Auto class, is used.
 """
 
 import importlib
@@ -33,7 +33,7 @@ _MODULES = {
     "SsastForPreTraining": ".models.ssast.modeling_ssast",
     "SsastModel": ".models.ssast.modeling_ssast",
     "SsastPreTrainedModel": ".models.ssast.modeling_ssast",
-    "annotate": ".inference.annotation",
+    "annotate": ".inference.annotate",
     "embed": ".inference.embedding",
 }
 
@@ -41,7 +41,8 @@ __all__ = sorted([*_MODULES, "ops"])
 
 if TYPE_CHECKING:
     from . import ops
-    from .inference.annotation import Annotation, annotate
+    from .inference.annotate import annotate
+    from .inference.annotation import Annotation
     from .inference.embedding import ClipEmbedding, embed
     from .models.filter_bank.feature_extraction_ssamba import SsambaFeatureExtractor
     from .models.patch_encoder.masked_patch_modeling import MaskedPatchModelingOutput

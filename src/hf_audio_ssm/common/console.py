@@ -1,6 +1,6 @@
 # Copyright 2026 The hf-audio-ssm authors.
 # SPDX-License-Identifier: Apache-2.0
-"""What commands write to the standard error."""
+"""Messages of the commands on the standard error."""
 
 import logging
 import sys
@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 
 def print_error(error: BaseException) -> None:
-    """Prints what went wrong in one line; libraries' messages often have several."""
+    """Prints an error in one line; messages of libraries often have several."""
     lines = (line.strip() for line in str(error).splitlines())
     print("error:", " ".join(line for line in lines if line), file=sys.stderr)
 
@@ -22,8 +22,8 @@ def _is_no_retry(record: logging.LogRecord) -> bool:
 @contextmanager
 def without_retries() -> Iterator[None]:
     """
-    Keeps back the lines that huggingface_hub logs of each attempt at a request: if all fail, its error tells why. That it
-    waits because it was told to, and what the Hub warns of, is still shown.
+    Hides the lines that huggingface_hub logs for each attempt at a request. If all attempts fail, its error tells why. Its
+    other messages are shown: that it waits because the Hub asked for it, and warnings of the Hub.
     """
     logger = logging.getLogger("huggingface_hub.utils._http")
     logger.addFilter(_is_no_retry)

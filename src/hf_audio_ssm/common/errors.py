@@ -1,25 +1,25 @@
 # Copyright 2026 The hf-audio-ssm authors.
 # SPDX-License-Identifier: Apache-2.0
-"""The errors that say what a user has to change."""
+"""Errors that tell users what to change."""
 
 from os import PathLike
 
 
 class InputError(ValueError):
-    """The user's arguments or data cannot be used; the message says what, where and what is expected."""
+    """Arguments or data cannot be used. The message says which, what came, and what is expected."""
 
 
 class ClipError(InputError):
     """
-    One clip cannot be used. A run over many clips catches it, counts it and goes on.
+    One clip cannot be used. A run over many clips catches this error, counts it and goes on.
 
     Args:
-        clip (`str` or `PathLike`): The clip's path, or what names it where it has none.
-        reason (`str`, *optional*): Why it cannot be used; without it, `clip` says all.
+        clip (`str` or `PathLike`): The clip's path, or its name where it has no path.
+        reason (`str`, *optional*): Why it cannot be used. Without it, `clip` is the whole message.
     """
 
     def __init__(self, clip: str | PathLike, reason: str = ""):
-        # Both as `args`, for pickle. Out of a data loader's worker, torch raises it with the text of the traceback alone.
+        # Both are `args`, for pickle. From a worker of a data loader, torch raises the error with only the traceback's text.
         super().__init__(str(clip), reason)
         self.clip = str(clip)
         self.reason = reason

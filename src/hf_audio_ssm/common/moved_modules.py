@@ -1,6 +1,6 @@
 # Copyright 2026 The hf-audio-ssm authors.
 # SPDX-License-Identifier: Apache-2.0
-"""The names that modules had before version 0.2: importing one gives what the new modules define, and warns."""
+"""Old names of modules, from before version 0.2. They can still be imported: they warn, and give the names of the new modules."""
 
 import importlib
 import importlib.abc
@@ -12,10 +12,10 @@ from types import ModuleType
 from typing import Any
 
 
-# Old name -> the modules that its contents went to; all below the package.
+# Old name -> the modules that its names went to. All lie below the package.
 MOVED = {
     "adapters": ("hub.adapters",),
-    "annotation": ("inference.annotation",),
+    "annotation": ("inference.annotation", "inference.annotate"),
     "arguments": ("training.command_line",),
     "augmentation": ("data.augmentation",),
     "card_callback": ("hub.card_callback",),
@@ -46,8 +46,14 @@ MOVED = {
     "metrics": ("evaluation.metrics",),
     "model_card": ("hub.cards",),
     "models.patch_encoder.audio_classification": ("models.heads.audio_classification",),
-    "models.patch_encoder.audio_frame_classification": ("models.heads.audio_frame_classification",),
-    "models.patch_encoder.classification_heads": ("models.heads.classification_heads",),
+    "models.patch_encoder.audio_frame_classification": (
+        "models.heads.audio_frame_classification",
+        "models.heads.time_steps",
+    ),
+    "models.patch_encoder.classification_heads": (
+        "models.heads.classification_heads",
+        "models.heads.prototypical_head",
+    ),
     "models.patch_encoder.classifier": ("models.heads.classifier",),
     "models.ssamba.feature_extraction_ssamba": ("models.filter_bank.feature_extraction_ssamba",),
     "models.ssamba.kaldi_filter_bank": ("models.filter_bank.kaldi_filter_bank",),
@@ -69,7 +75,7 @@ _PACKAGE = __name__.split(".")[0]
 
 
 class _MovedModules(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """Finds old modules and makes them of their new ones."""
+    """Finds modules by their old names, and fills them from the new ones."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
@@ -94,6 +100,6 @@ class _MovedModules(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 
 
 def find_moved_modules() -> None:
-    """Lets the old names of modules be imported."""
+    """Makes the old names of modules importable."""
     if not any(isinstance(finder, _MovedModules) for finder in sys.meta_path):
         sys.meta_path.append(_MovedModules())

@@ -1,6 +1,6 @@
 # Copyright 2026 The hf-audio-ssm authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Text files that are whole or not there, and what goes into tables in Markdown."""
+"""Text files, written whole, and tables in Markdown for them."""
 
 import os
 from collections.abc import Sequence
@@ -12,7 +12,13 @@ from .whole_files import replacing
 
 
 def write_text(path: str | os.PathLike, text: str) -> None:
-    """Writes a file under another name first."""
+    """
+    Writes a text file in UTF-8, and its folder. On an error, the file is left as it was.
+
+    Args:
+        path (`str` or `PathLike`): The file.
+        text (`str`): All of its text.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as partial:
@@ -20,12 +26,12 @@ def write_text(path: str | os.PathLike, text: str) -> None:
 
 
 def mean_and_deviation(values: Sequence[float]) -> str:
-    """`0.9000 ± 0.0100`; without a deviation where a value is infinite, which leaves none."""
+    """Mean and standard deviation, as `0.9000 ± 0.0100`; the mean alone, if a value is not finite."""
     mean = f"{np.mean(values):.4f}"
     return f"{mean} ± {np.std(values):.4f}" if np.isfinite(values).all() else mean
 
 
 def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table in Markdown."""
+    """Makes a table in Markdown, of a header and rows of cells."""
     lines = [header, ["---"] * len(header), *rows]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)

@@ -1,6 +1,6 @@
 # Copyright 2026 The hf-audio-ssm authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Files that are whole or not there."""
+"""Files that are either written whole or left as they were."""
 
 import os
 import uuid
@@ -11,9 +11,17 @@ from pathlib import Path
 
 @contextmanager
 def replacing(path: str | os.PathLike) -> Iterator[Path]:
-    """Gives a temporary name beside a file, in whose place what was written under it is put when all went well."""
+    """
+    Write to a temporary file, then replace the target. On an error, the target is left as it was.
+
+    Args:
+        path (`str` or `PathLike`): The target.
+
+    Yields:
+        `Path`: The temporary file, in the target's folder.
+    """
     path = Path(path)
-    # No two processes that write the same file share it, and it is no longer than any name may be.
+    # Processes that write the same file do not share it, and it is short enough for every file system.
     partial = path.with_name(f".{uuid.uuid4().hex}.partial")
     try:
         yield partial
