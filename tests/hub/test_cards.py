@@ -145,7 +145,26 @@ def test_of_new_weights_no_licence_is_named(kind):
     assert (card.data.license, card.data.base_model) == (None, None)
     assert card_errors(str(card)) == []
     assert "| Started from | new weights |" in card.text
-    assert "no others' weights are in these" in card.text
+    assert "They contain no other model's weights, and this card names no licence." in card.text
+
+
+def test_a_pretrained_card_says_what_the_objective_is_and_measures():
+    card = make_card(
+        "pretrained",
+        "org/mine",
+        summary="An audio encoder, trained to fill in patches.",
+        task=("fill-in", "Filling in"),
+        measures={"mse": "squared error", "accuracy": "accuracy | share"},
+    )
+    assert "\nAn audio encoder, trained to fill in patches.\n" in card.text
+    assert (
+        "| squared error | accuracy \\| share |\n|---|---|\n| 0.1250 | 0.5000 |\n\nMeasured in this run" in card.text
+    )
+    assert {result.task_type for result in card.data.eval_results} == {"fill-in"}
+    assert (
+        "| accuracy | nce | mse |\n|---|---|---|\n| 0.5000 | 1.2500 | 0.1250 |\n"
+        in make_card("pretrained", "mine").text
+    )
 
 
 def save_all(folder: Path, name_of, base: str) -> list[str]:
@@ -231,6 +250,21 @@ def test_frame_labels_are_annotated(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     exec(compile(example(card), "scenes", "exec"), {"__name__": "__main__"})
     assert "onset" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("classify_frames", [False, True])
+def test_the_task_is_asked_of_the_record_not_read_off_a_name(classify_frames, monkeypatch):
+    """A class by any name, derived from one that an encoder's record names."""
+    base = SsambaForAudioFrameClassification if classify_frames else SsambaForAudioClassification
+    options = {"frames_per_label": 10} if classify_frames else {}
+
+    class MyFrameClassification(base):
+        pass
+
+    model = MyFrameClassification(SsambaConfig(**SIZES, id2label=LABELS, **options))
+    card = make_card("fine_tuned", "mine", None, model)
+    assert card.data.pipeline_tag == (None if classify_frames else "audio-classification")
+    assert ("Labels recordings along time: low, high." in card.text) == classify_frames
 
 
 class TestBaseModel:

@@ -1,6 +1,6 @@
 # Copyright 2026 The hf-audio-ssm authors.
 # SPDX-License-Identifier: Apache-2.0
-"""A model card at each save of a training, of what has been measured until then."""
+"""Writes a model card at each save of a training, with what was measured until then."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -19,13 +19,13 @@ def write_card(card: ModelCard, folder: Path) -> None:
 
 class ModelCardCallback(TrainerCallback):
     """
-    Writes a card into the checkpoint, and into the output folder, each time the Trainer saves, and before it pushes.
+    Writes a card into the checkpoint and into the output folder, each time the Trainer saves, and before it pushes.
 
     Args:
         make_card (`Callable[[Mapping[str, float], TrainerState, Path], ModelCard]`):
-            Makes the card, such as by [`~model_card.classifier_card`], of what the last evaluation measured (by the
-            Trainer's names, `eval_accuracy`, and with its `step`; nothing before the first evaluation), the Trainer's
-            state, and the folder that the card is for.
+            Makes the card, for example by [`~hub.cards.classifier_card`]. It is given the metrics of the last evaluation (by
+            the Trainer's names, such as `eval_accuracy`, and with its `step`; empty before the first evaluation), the
+            Trainer's state, and the folder that the card is for.
 
     Example:
 
@@ -49,5 +49,5 @@ class ModelCardCallback(TrainerCallback):
             if folder.is_dir():
                 write_card(self.make_card(metrics, state, folder), folder)
 
-    # The Trainer pushes a checkpoint before it tells that it saved it.
+    # The Trainer pushes a checkpoint before it calls `on_save`.
     on_push_begin = on_save

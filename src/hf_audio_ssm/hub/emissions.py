@@ -1,6 +1,6 @@
 # Copyright 2026 The hf-audio-ssm authors.
 # SPDX-License-Identifier: Apache-2.0
-"""The CO2 of a training, for its card, where codecarbon measured all of it."""
+"""The CO2 emissions of a training, for its card, if codecarbon measured all of it."""
 
 import os
 from typing import Any
@@ -11,11 +11,11 @@ from transformers.integrations import CodeCarbonCallback
 
 def describe_emissions(kilograms: float, version: str, training_type: str, more: str) -> dict[str, Any]:
     """
-    What a card says.
+    What a card says of emissions.
 
     Args:
-        kilograms (`float`): As codecarbon gives it.
-        version (`str`): Codecarbon's.
+        kilograms (`float`): The emissions in kilograms of CO2, as codecarbon gives them.
+        version (`str`): The version of codecarbon.
         training_type (`str`): "pre-training" or "fine-tuning", as in the Hub's metadata.
         more (`str`): What the estimate rests on.
 
@@ -23,7 +23,7 @@ def describe_emissions(kilograms: float, version: str, training_type: str, more:
         `dict[str, Any]`: the metadata `co2_eq_emissions`, and `text`, for the card's table.
     """
     grams, source = 1000 * kilograms, f"CodeCarbon {version}"
-    # The place is not in the metadata: codecarbon takes one of its own where it cannot find out.
+    # The place is not in the metadata: where codecarbon cannot find it, it assumes one.
     return {
         "emissions": grams,
         "source": source,
@@ -33,13 +33,21 @@ def describe_emissions(kilograms: float, version: str, training_type: str, more:
 
 
 def is_one_machine(world_size: int) -> bool:
-    """Whether all of `world_size` processes are here, where codecarbon measures."""
+    """Whether all of `world_size` processes run on this machine, which is what codecarbon measures."""
     return world_size == int(os.environ.get("LOCAL_WORLD_SIZE", world_size))
 
 
 def trainer_emissions(trainer: Trainer) -> dict[str, Any] | None:
-    """Of a finished training by a Trainer (`--report_to codecarbon`), see [`describe_emissions`]; None, if not known."""
-    # A continued training was measured from where it went on, only.
+    """
+    The emissions of a finished training.
+
+    Args:
+        trainer (`Trainer`): After training with `--report_to codecarbon`.
+
+    Returns:
+        `dict[str, Any]`: See [`describe_emissions`]; None, if codecarbon did not measure all of the training.
+    """
+    # Of a resumed training, only the part since was measured.
     if trainer.args.resume_from_checkpoint or not is_one_machine(trainer.args.world_size):
         return None
     for callback in trainer.callback_handler.callbacks:
@@ -55,10 +63,10 @@ def trainer_emissions(trainer: Trainer) -> dict[str, Any] | None:
 
 class PretrainingEmissions:
     """
-    Measures a training loop from here on.
+    Measures a training loop, from the creation of this object.
 
     Args:
-        output_dir (`str`): Where codecarbon writes `emissions.csv`, which tells what its estimate rests on.
+        output_dir (`str`): The folder for codecarbon's `emissions.csv`, which tells what its estimate rests on.
     """
 
     def __init__(self, output_dir: str):
@@ -69,7 +77,7 @@ class PretrainingEmissions:
         self.tracker.start()
 
     def describe(self) -> dict[str, Any] | None:
-        """Until now, see [`describe_emissions`]; None, where codecarbon could not tell."""
+        """The emissions so far, see [`describe_emissions`]; None, if codecarbon cannot tell."""
         kilograms = self.tracker.flush()
         if kilograms is None:
             return None
@@ -78,5 +86,5 @@ class PretrainingEmissions:
         )
 
     def stop(self) -> None:
-        """Ends it."""
+        """Ends the measurement."""
         self.tracker.stop()

@@ -1,6 +1,6 @@
 # Copyright 2026 The hf-audio-ssm authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Pushing to the Hub, with errors that say what was not pushed, and why."""
+"""Pushes to the Hub, with errors that say what was not pushed, and why."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,18 +15,18 @@ from ..common.errors import InputError
 @contextmanager
 def explaining_push(what: str, repo_id: str) -> Iterator[None]:
     """
-    Raises one kind of error for whatever may fail in a push.
+    Raises one kind of error, whatever fails in a push.
 
     Args:
-        what (`str`): What is pushed, for the message: "the adapters", "the folder is complete, but".
-        repo_id (`str`): Where it is pushed to.
+        what (`str`): How the message begins: "the adapters", "the folder is complete, but".
+        repo_id (`str`): The repository.
 
     Raises:
         [`InputError`]: If the Hub refuses, fails or cannot be reached.
     """
     try:
         yield
-    # A large file that cannot be uploaded ends in a RuntimeError, whose cause tells why.
+    # A failed upload of a large file raises a RuntimeError, whose cause tells why.
     except (HTTPError, HFValidationError, OSError, RuntimeError) as error:
         reason = f"{error} ({error.__cause__})" if isinstance(error, RuntimeError) and error.__cause__ else str(error)
         raise InputError(f"{what} could not be pushed to {repo_id}: {reason}") from error
@@ -43,24 +43,24 @@ def push_folder(
     keep_card: bool = False,
 ) -> str:
     """
-    Uploads a folder to a model repository, which is created if there is none.
+    Uploads a folder to a model repository. Creates the repository if there is none.
 
     Args:
         folder (`str`): The folder.
         repo_id (`str`): The repository.
-        message (`str`): Of the commit.
+        message (`str`): The message of the commit.
         what (`str`): As in [`explaining_push`].
-        private (`bool`, *optional*): Whether the repository is to be private; by default, what its owner's are.
-        revision (`str`, *optional*): The branch, created if there is none; by default, `main`.
-        token (`str`, *optional*): Of the Hub; by default, the stored one.
-        keep_card (`bool`, *optional*, defaults to `False`): Whether a card that the repository has stays as it is.
+        private (`bool`, *optional*): Whether the repository is to be private; defaults to the owner's setting.
+        revision (`str`, *optional*): The branch, which is created if there is none; defaults to `main`.
+        token (`str`, *optional*): The token of the Hub; defaults to the stored one.
+        keep_card (`bool`, *optional*, defaults to `False`): Whether to keep a card that the repository has already.
 
     Returns:
         `str`: The repository's address.
 
     Raises:
-        [`InputError`]: If the Hub refuses, fails or cannot be reached, or if the repository exists and is public where it
-            should be private.
+        [`InputError`]: If the Hub refuses, fails or cannot be reached, or if `private` is true and the repository exists and
+            is public.
     """
     api = HfApi(token=token)
     with explaining_push(what, repo_id):

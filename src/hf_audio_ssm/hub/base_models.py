@@ -1,0 +1,65 @@
+# Copyright 2026 The hf-audio-ssm authors.
+# SPDX-License-Identifier: Apache-2.0
+"""What the card of a base model says, for the cards of the models made from it."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from huggingface_hub import ModelCard
+from huggingface_hub.errors import HFValidationError, HTTPError
+
+from .names import model_on_hub
+
+
+CREDIT_HEADING = "## Licence and credit"
+
+
+@dataclass(frozen=True)
+class BaseModelCard:
+    """
+    What the card of a base model says. Without a card, only the name is known.
+
+    Args:
+        name (`str`): The base model's name, as it was given.
+        on_hub (`str`, *optional*): Its name on the Hub or, for a folder, the name of the model on the Hub it was made from.
+        license, license_name, license_link (`str`, *optional*): Its licence, as in the Hub's metadata.
+        credit (`str`, *optional*): Its section on licence and credit, without citations.
+    """
+
+    name: str
+    on_hub: str | None = None
+    license: str | None = None
+    license_name: str | None = None
+    license_link: str | None = None
+    credit: str | None = None
+
+    @property
+    def licensing(self) -> dict[str, str | None]:
+        """The fields of the metadata that the cards of models made from it take over."""
+        return {name: getattr(self, name) for name in ("license", "license_name", "license_link")}
+
+
+def read_base_model(name: str) -> BaseModelCard:
+    """
+    Reads the card of a base model.
+
+    Args:
+        name (`str`): A folder or a Hub name.
+    """
+    folder = Path(name)
+    try:
+        card = ModelCard.load(folder / "README.md" if folder.is_dir() else name, ignore_metadata_errors=True)
+    except (HTTPError, HFValidationError, OSError, ValueError):
+        return BaseModelCard(name, model_on_hub(name))
+    data = card.data.to_dict()
+    found = re.search(rf"^{CREDIT_HEADING}\n(.*?)(?=^## |\Z)", card.text, flags=re.DOTALL | re.MULTILINE)
+    credit = re.sub(r"```.*?```", "", found[1], flags=re.DOTALL) if found else ""
+    ancestors = data.get("base_model") or []
+    ancestors = [ancestors] if isinstance(ancestors, str) else ancestors
+    return BaseModelCard(
+        name,
+        model_on_hub(name) or next(iter(ancestors), None),
+        **{key: data.get(key) for key in ("license", "license_name", "license_link")},
+        credit=re.sub(r"\n{3,}", "\n\n", credit).strip() or None,
+    )
