@@ -283,6 +283,17 @@ def test_collator_augments(tones):
         LabelledClipCollator(extractor, 4, False, augmentation)
 
 
+@pytest.mark.parametrize("do_normalize", [True, False])
+def test_augmentation_masks_with_the_padding_value(tones, do_normalize):
+    (clips,) = LabelledDataArguments(data=str(tones)).load()
+    extractor = SsambaFeatureExtractor(max_length=40, padding_value=-7.0, do_normalize=do_normalize)
+    padding = LabelledClipCollator(extractor, 4, False)([clips.splits["train"][0]])["input_values"][0, -1, 0].item()
+    augmentation = Augmentation(spectrogram_transforms=[lambda values, silence, rng: torch.full_like(values, silence)])
+    collator = LabelledClipCollator(extractor, 4, False, augmentation)
+    assert collator.silence == padding
+    assert (collator([clips.splits["train"][0]])["input_values"] == padding).all()
+
+
 def test_clips_of_other_rates(tmp_path):
     folder = write_tones(tmp_path, {"train": 4}, rate=8000)
     (clips,) = LabelledDataArguments(data=str(folder)).load()

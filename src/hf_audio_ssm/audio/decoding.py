@@ -15,11 +15,12 @@ import soxr
 from tqdm import tqdm
 
 from ..common.errors import ClipError, InputError
+from .frames import seconds_spanned
 
 
 AUDIO_SUFFIXES = (".aif", ".aiff", ".flac", ".mp3", ".oga", ".ogg", ".opus", ".wav")
 # One frame of the filter bank.
-MIN_SECONDS = 0.025
+MIN_SECONDS = seconds_spanned(1)
 # Of full scale: the least that 16 bits can hold.
 SILENCE_DB = -90
 # Of full scale: float32's sums of squares overflow beyond.

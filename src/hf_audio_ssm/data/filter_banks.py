@@ -1,6 +1,6 @@
 # Copyright 2026 The hf-audio-ssm authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Filter banks of whole clips, computed once and kept on disk: for runs whose audio is slow to decode, or far away."""
+"""Filter banks of whole clips, computed once and kept on disk: for audio that is slow to decode, or far away."""
 
 import copy
 import os
@@ -15,10 +15,8 @@ from datasets.fingerprint import Hasher
 from transformers.feature_extraction_utils import FeatureExtractionMixin
 
 from ..audio.decoding import clip_name, read_audio
+from ..audio.frames import FRAMES_PER_SECOND  # noqa: F401
 from ..common.errors import ClipError
-
-
-FRAMES_PER_SECOND = 100
 
 
 def cache_filter_banks(
@@ -28,17 +26,17 @@ def cache_filter_banks(
     num_workers: int | None = None,
 ) -> datasets.Dataset:
     """
-    Computes the filter banks of all clips of a data set, or finds those that an earlier run left.
+    Computes the filter banks of all clips of a data set, or reads those that an earlier run computed.
 
     Args:
         dataset (`datasets.Dataset`): Clips, in an undecoded column `audio`.
-        feature_extractor (`FeatureExtractionMixin`): Computes them; its length and normalisation are left out.
+        feature_extractor (`FeatureExtractionMixin`): Computes them, uncut and not normalised.
         cache_dir (`str`): Folder for the files, some 180 MB for an hour of audio (128 bins).
-        num_workers (`int`, *optional*): Processes that compute.
+        num_workers (`int`, *optional*): Number of processes.
 
     Returns:
         `datasets.Dataset` with, for each clip, its `path`, `filter_bank` (frames x mel bins, float32, in one row), and
-        `reason`: empty, or why it cannot be used. To be read by [`read_filter_bank`].
+        `reason`: empty, or why it cannot be used. [`read_filter_bank`] reads a row.
     """
     raw = copy.deepcopy(feature_extractor)
     raw.do_normalize = False
@@ -46,7 +44,7 @@ def cache_filter_banks(
 
     def compute(row: Mapping[str, Any]) -> dict[str, Any]:
         if os.getpid() != parent:
-            # A forked process waits forever for the threads that torch had in its parent.
+            # A forked process would wait forever for its parent's torch threads.
             torch.set_num_threads(1)
         path, bank, reason = clip_name(row["audio"]), np.zeros(0, np.float32), ""
         try:
@@ -59,7 +57,7 @@ def cache_filter_banks(
             reason = error.reason
         return {"path": path, "filter_bank": bank, "reason": reason}
 
-    # The name says what went in: the clips' rows, the files' state, and what computes.
+    # The name depends on the clips' rows, the files' state and the feature extractor.
     paths = [row["path"] for row in dataset["audio"] if row["path"] and os.path.isfile(row["path"])]
     state = [(path, status.st_size, status.st_mtime_ns) for path in paths for status in [os.stat(path)]]
     name = Hasher.hash([dataset._fingerprint, state, type(raw).__name__, raw.sampling_rate, raw.num_mel_bins])
@@ -71,7 +69,7 @@ def cache_filter_banks(
         features=datasets.Features({**features, "reason": datasets.Value("string")}),
         cache_file_name=str(Path(cache_dir) / f"{name}.arrow"),
         new_fingerprint=name,
-        # The default of a thousand clips in memory before they are written is gigabytes for long ones.
+        # The default keeps a thousand clips in memory: gigabytes, if they are long.
         writer_batch_size=50,
         num_proc=num_workers or None,
         desc="Computing filter banks",
@@ -84,13 +82,12 @@ def read_filter_bank(
     generator: np.random.Generator | None = None,
 ) -> np.ndarray:
     """
-    The encoder's input for a row of [`cache_filter_banks`]: cropped or padded to the feature extractor's length, and
-    normalised, as it does.
+    The encoder's input for a row of [`cache_filter_banks`], as the feature extractor crops, pads and normalises.
 
     Args:
         row (mapping): The row.
-        feature_extractor (`FeatureExtractionMixin`): Whose `max_length`, `mean` and `std` to use.
-        generator (`np.random.Generator`, *optional*): Draws where the crop begins; without it, at the beginning.
+        feature_extractor (`FeatureExtractionMixin`): The encoder's.
+        generator (`np.random.Generator`, *optional*): Draws where the crop begins; the beginning by default.
 
     Returns:
         `np.ndarray` of shape (frames, mel bins), float32.
@@ -101,11 +98,4 @@ def read_filter_bank(
     if row["reason"]:
         raise ClipError(str(row["path"]), str(row["reason"]))
     bank = np.asarray(row["filter_bank"], np.float32).reshape(-1, feature_extractor.num_mel_bins)
-    length = min(len(bank), feature_extractor.max_length)
-    start = 0 if generator is None else int(generator.integers(len(bank) - length + 1))
-    shape = (feature_extractor.max_length, feature_extractor.num_mel_bins)
-    values = np.full(shape, feature_extractor.padding_value, np.float32)
-    values[:length] = bank[start : start + length]
-    if feature_extractor.do_normalize:
-        values = (values - np.float32(feature_extractor.mean)) / np.float32(2 * feature_extractor.std)
-    return values
+    return feature_extractor.normalize(feature_extractor.pad_frames(feature_extractor.crop(bank, generator)))

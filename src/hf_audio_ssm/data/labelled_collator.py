@@ -9,18 +9,18 @@ import torch
 from transformers import SequenceFeatureExtractor
 
 from ..audio.decoding import read_audio
+from ..audio.frames import FRAMES_PER_SECOND, seconds_spanned  # noqa: F401
 from .augmentation import Augmentation
 
 
-FRAMES_PER_SECOND = 100
-# A clip that is sped up in augmentation needs more than it will fill.
+# Share of a clip's length that is read for augmentation, which may speed the clip up.
 SPARE = 1.25
 
 
 class LabelledClipCollator:
     """
-    The `data_collator` of a `Trainer` on [`LabelledClips`]. It reads the audio itself, so `dataloader_num_workers` spreads
-    all of the work.
+    The `data_collator` of a `Trainer` on [`LabelledClips`]. It reads the audio, so that `dataloader_num_workers` share all of
+    the work.
 
     Args:
         feature_extractor (`SequenceFeatureExtractor`): The model's.
@@ -30,10 +30,10 @@ class LabelledClipCollator:
         padding (`str`, *optional*, defaults to `"max_length"`):
             Whether clips are padded to the feature extractor's `"max_length"` or to the `"longest"` of the batch.
         min_frames (`int`, *optional*, defaults to 1):
-            Frames that an attention mask leaves each clip, of padding where it has less itself: those of one patch.
+            Smallest number of frames in an attention mask, those of one patch. A shorter clip is read with padding.
 
     Raises:
-        `ValueError`: If the augmentation mixes labels, which takes `multi_hot`.
+        `ValueError`: If the augmentation mixes labels and `multi_hot` is false.
     """
 
     def __init__(
@@ -55,9 +55,8 @@ class LabelledClipCollator:
 
     @property
     def silence(self) -> float:
-        """What a padded value is after normalisation, of a filter bank that is padded with zeros."""
-        extractor = self.feature_extractor
-        return -extractor.mean / (2 * extractor.std) if extractor.do_normalize else 0.0
+        """The value of silence for augmentation: that of padding after normalisation."""
+        return self.feature_extractor.normalized_padding
 
     def __call__(self, rows: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
         """
@@ -67,8 +66,7 @@ class LabelledClipCollator:
             [`ClipError`]: If a clip cannot be used.
         """
         rate = self.feature_extractor.sampling_rate
-        # A frame spans 25 ms and a new one begins every 10 ms.
-        seconds = self.feature_extractor.max_length / FRAMES_PER_SECOND + 0.015
+        seconds = seconds_spanned(self.feature_extractor.max_length)
         seconds = seconds * SPARE if self.augmentation else seconds
         waveforms = [read_audio(row["audio"], rate, max_seconds=seconds) for row in rows]
         labels = np.zeros((len(rows), self.num_labels), dtype=np.float32)

@@ -320,6 +320,35 @@ def test_padding_on_the_left():
     np.testing.assert_array_equal(features.input_values[0, 18:], extract(clips, padding=True)[0, :11])
 
 
+@pytest.mark.parametrize("num_frames", [5, 12])
+@pytest.mark.parametrize("padding_side", ["left", "right"])
+@pytest.mark.parametrize("do_normalize", [True, False])
+def test_the_steps_of_a_call(num_frames, padding_side, do_normalize):
+    extractor = SsambaFeatureExtractor(
+        max_length=8, padding_value=-3.5, padding_side=padding_side, do_normalize=do_normalize
+    )
+    clip = noise(400 + 160 * (num_frames - 1))
+    raw = extract(clip, SsambaFeatureExtractor(do_normalize=False), padding=False, truncation=False)[0]
+    before = raw.copy()
+    values = extractor.normalize(extractor.pad_frames(extractor.crop(raw)))
+    assert np.array_equal(values, extract(clip, extractor)[0])
+    assert np.array_equal(raw, before)
+    assert extractor.normalized_padding == pytest.approx(
+        (-3.5 - extractor.mean) / (2 * extractor.std) if do_normalize else -3.5
+    )
+    if num_frames < 8:
+        assert (values == np.float32(extractor.normalized_padding)).all(axis=1).sum() == 3
+
+
+def test_a_drawn_crop():
+    extractor = SsambaFeatureExtractor(max_length=8)
+    bank = np.arange(12 * 128, dtype=np.float32).reshape(12, 128)
+    starts = {int(extractor.crop(bank, np.random.default_rng(seed))[0, 0]) // 128 for seed in range(40)}
+    assert starts == set(range(5))
+    assert np.array_equal(extractor.crop(bank), bank[:8])
+    assert np.array_equal(extractor.crop(bank[:3], np.random.default_rng(0)), bank[:3])
+
+
 def test_attention_mask_follows_setting_and_call():
     clip = noise(2000)
     call = {"sampling_rate": SAMPLING_RATE, "return_tensors": "pt"}

@@ -14,7 +14,7 @@ from transformers.feature_extraction_sequence_utils import SequenceFeatureExtrac
 from transformers.feature_extraction_utils import BatchFeature
 from transformers.utils import PaddingStrategy, TensorType, logging
 
-from ...audio.frames import FRAME_LENGTH_MS
+from ...audio.frames import FRAME_LENGTH_MS, samples_spanned
 from ..patch_encoder.saved_code import SavesCode
 from .kaldi_filter_bank import frame_sizes, hann_window, kaldi_mel_filters, log_mel_blocks
 
@@ -265,8 +265,9 @@ class SsambaFeatureExtractor(SavesCode, SequenceFeatureExtractor):
         self, clips: list[torch.Tensor], lengths: list[int], names: list[str], outputs: list[torch.Tensor]
     ) -> None:
         """Writes the first `lengths[i]` log-mel frames of `clips[i]` to `outputs[i]`, (lengths[i], mel bins)."""
-        frame_length, frame_shift, _ = frame_sizes(self.sampling_rate)
-        used = [clip[: (length - 1) * frame_shift + frame_length] for clip, length in zip(clips, lengths, strict=True)]
+        used = [
+            clip[: samples_spanned(length, self.sampling_rate)] for clip, length in zip(clips, lengths, strict=True)
+        ]
         if used[0].device.type == "cpu":
             # One by one, a clip's result cannot depend on what else is in the batch, down to the last bit.
             groups = [([i], clip[None]) for i, clip in enumerate(used)]
@@ -284,6 +285,62 @@ class SsambaFeatureExtractor(SavesCode, SequenceFeatureExtractor):
                 for i, values in zip(indices, block, strict=True):
                     target = outputs[i][start : start + len(values)]
                     target.copy_(values[: len(target)])
+
+    def crop(self, values: np.ndarray, generator: np.random.Generator | None = None) -> np.ndarray:
+        """
+        Cuts a filter bank to `max_length` frames.
+
+        Args:
+            values (`np.ndarray` of shape (frames, num_mel_bins)): The filter bank.
+            generator (`np.random.Generator`, *optional*): Draws the first frame; the beginning by default.
+
+        Returns:
+            `np.ndarray`: the filter bank, or a part of it, without a copy.
+        """
+        length = min(len(values), self.max_length)
+        start = 0 if generator is None else int(generator.integers(len(values) - length + 1))
+        return values[start : start + length]
+
+    def pad_frames(self, values: np.ndarray) -> np.ndarray:
+        """
+        Pads a filter bank to `max_length` frames with `padding_value`, before normalisation.
+
+        Args:
+            values (`np.ndarray` of shape (frames, num_mel_bins)): The filter bank, of `max_length` frames at most.
+
+        Returns:
+            `np.ndarray` of shape (max_length, num_mel_bins), float32, a new array.
+        """
+        padded = np.empty((self.max_length, self.num_mel_bins), np.float32)
+        padded[self._fill_padding(padded, len(values))] = values
+        return padded
+
+    def _fill_padding(self, values: np.ndarray | torch.Tensor, length: int) -> slice:
+        """Writes `padding_value` beside `length` frames of audio; returns where these belong."""
+        start = len(values) - length if self.padding_side == "left" else 0
+        values[:start] = self.padding_value
+        values[start + length :] = self.padding_value
+        return slice(start, start + length)
+
+    def normalize(self, values: np.ndarray | torch.Tensor) -> np.ndarray | torch.Tensor:
+        """
+        Normalises log-mel values in place as `(x - mean) / (2 * std)`, if `do_normalize`.
+
+        Args:
+            values (`np.ndarray` or `torch.Tensor`): The values, float32 of any shape.
+
+        Returns:
+            `np.ndarray` or `torch.Tensor`: `values`.
+        """
+        if self.do_normalize:
+            values -= self.mean
+            values /= self.std * 2
+        return values
+
+    @property
+    def normalized_padding(self) -> float:
+        """The value of padded frames after normalisation."""
+        return self.normalize(np.full(1, self.padding_value, np.float32)).item()
 
     @torch.no_grad()
     def __call__(
@@ -384,15 +441,12 @@ class SsambaFeatureExtractor(SavesCode, SequenceFeatureExtractor):
             attention_mask = [torch.zeros(n, dtype=torch.int32, device=device) for n in padded_lengths]
         outputs = []
         for values, mask, length in zip(input_values, attention_mask, lengths, strict=True):
-            audio = slice(len(values) - length, None) if self.padding_side == "left" else slice(0, length)
-            values[: audio.start] = self.padding_value
-            values[audio.start + length :] = self.padding_value
+            audio = self._fill_padding(values, length)
             mask[audio] = 1
             outputs.append(values[audio])
         self._extract_fbank_features(clips, lengths, names, outputs)
-        if self.do_normalize:
-            for values in input_values:
-                values.sub_(self.mean).div_(self.std * 2)
+        for values in input_values:
+            self.normalize(values)
 
         features = {"input_values": input_values}
         if return_attention_mask:
@@ -432,10 +486,8 @@ class SsambaFeatureExtractor(SavesCode, SequenceFeatureExtractor):
                 continue
             values = torch.empty((self._num_frames(rest), self.num_mel_bins), dtype=torch.float32)
             self._extract_fbank_features([rest], [len(values)], [name], [values])
-            if self.do_normalize:
-                values.sub_(self.mean).div_(self.std * 2)
             rest = rest[len(values) * frame_shift :]
-            yield values
+            yield self.normalize(values)
 
     @staticmethod
     def _padding_strategy(padding: bool | str | PaddingStrategy) -> PaddingStrategy:
