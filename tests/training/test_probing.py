@@ -27,7 +27,7 @@ from hf_audio_ssm.inference.plots import (
     plot_similarity,
     save_figure,
 )
-from hf_audio_ssm.models.patch_encoder.configuration_patch_encoder import CLASSIFIER_TYPES
+from hf_audio_ssm.models.heads.classification_heads import CLASSIFIER_TYPES
 from hf_audio_ssm.training.classifiers import ClassifierArguments
 from hf_audio_ssm.training.comparison import METHODS, Comparison, ComparisonArguments
 from hf_audio_ssm.training.fine_tuning import FineTuningArguments, FineTuningTrainer

@@ -12,14 +12,17 @@ import os
 import re
 import tempfile
 from functools import lru_cache
+from importlib.util import resolve_name
 from pathlib import Path
 from typing import Any
 
 from . import ENCODERS
 
 
-_PACKAGE = Path(__file__).resolve().parents[1]
-_RELATIVE_IMPORT = re.compile(r"^from (\.{1,3})((?:\w+\.)*)(\w+) import ", flags=re.MULTILINE)
+_PACKAGE = __package__.partition(".")[0]
+_FOLDER = Path(__file__).resolve().parents[1]
+# The folder, and the module in it.
+_RELATIVE_IMPORT = re.compile(r"^from (\.+(?:\w+\.)*)(\w+) import ", flags=re.MULTILINE)
 
 
 def is_packaged(cls: type) -> bool:
@@ -30,12 +33,11 @@ def is_packaged(cls: type) -> bool:
 @lru_cache
 def _flat_modules(module: str) -> dict[str, str]:
     """The flat code of a module ("models.folder.module") and of all of ours that it imports, by file name."""
-    *folders, name = module.split(".")
-    source = _PACKAGE.joinpath(*folders, f"{name}.py").read_text(encoding="utf-8")
-    files = {f"{name}.py": _RELATIVE_IMPORT.sub(r"from .\3 import ", source)}
-    for dots, below, imported in _RELATIVE_IMPORT.findall(source):
-        above = folders[: len(folders) - len(dots) + 1]
-        files |= _flat_modules(".".join([*above, *below.rstrip(".").split("."), imported]).replace("..", "."))
+    folder, _, name = f"{_PACKAGE}.{module}".rpartition(".")
+    source = _FOLDER.joinpath(*module.split(".")).with_suffix(".py").read_text(encoding="utf-8")
+    files = {f"{name}.py": _RELATIVE_IMPORT.sub(r"from .\2 import ", source)}
+    for place, imported in _RELATIVE_IMPORT.findall(source):
+        files |= _flat_modules(resolve_name(place + imported, folder).removeprefix(f"{_PACKAGE}."))
     return files
 
 

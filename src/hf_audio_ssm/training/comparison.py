@@ -1,9 +1,9 @@
 # Copyright 2026 The hf-audio-ssm authors.
 # SPDX-License-Identifier: Apache-2.0
-"""The ladder of ways to make a classifier of a pretrained encoder, side by side: from k-NN to full fine-tuning."""
+"""Compares ways to make a classifier of a pretrained encoder: from k-NN to full fine-tuning."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -17,8 +17,7 @@ from ..data.labelled_collator import LabelledClipCollator
 from ..evaluation.metrics import METRICS, make_compute_metrics
 from ..hub.adapters import ADAPTER_METHODS, adapter_config
 from ..hub.cards import describe_training
-from ..models.heads.classification_heads import CLASSIFICATION_HEADS
-from ..models.patch_encoder.configuration_patch_encoder import CLASSIFIER_TYPES
+from ..models.heads.classification_heads import CLASSIFICATION_HEADS, CLASSIFIER_TYPES
 from .classifiers import ClassifierArguments
 from .fine_tuning import FineTuningArguments, FineTuningTrainer, make_trainer
 from .probing import FeatureDataset, extract_features, features_of, knn_scores
@@ -26,7 +25,7 @@ from .probing import FeatureDataset, extract_features, features_of, knn_scores
 
 METHODS = ("knn", *CLASSIFIER_TYPES, *ADAPTER_METHODS, "full")
 
-# How each is trained, over `COMMON`; the prototypical head as in Bird-MAE (arXiv 2504.12880).
+# Training arguments of all methods.
 COMMON = {
     "lr_scheduler_type": "cosine",
     "warmup_steps": 0.067,
@@ -35,14 +34,10 @@ COMMON = {
     "report_to": "none",
     "disable_tqdm": True,
 }
-_HEAD = {"learning_rate": 1e-2, "weight_decay": 1e-2}
-_ADAPTER = {"learning_rate": 5e-3, "weight_decay": 1e-2}
-RECIPES: dict[str, dict[str, Any]] = {
-    "linear": _HEAD,
-    "layer_weighted": _HEAD,
-    "attentive": _HEAD,
-    "prototypical": {"learning_rate": 4e-4, "weight_decay": 1e-4, "adam_beta2": 0.95, "max_grad_norm": 2.0},
-    **dict.fromkeys(ADAPTER_METHODS, _ADAPTER),
+# Those of each method; a probe's are its head's recipe.
+RECIPES: dict[str, Mapping[str, Any]] = {
+    **{name: head.recipe for name, head in CLASSIFICATION_HEADS.items()},
+    **dict.fromkeys(ADAPTER_METHODS, {"learning_rate": 5e-3, "weight_decay": 1e-2}),
     "full": {"learning_rate": 1e-3, "weight_decay": 1e-2},
 }
 
@@ -53,19 +48,22 @@ class ComparisonArguments:
 
     output_dir: str = field(metadata={"help": "Folder for the table, the picture and the classifiers."})
     methods: list[str] = field(
-        default_factory=lambda: ["knn", *CLASSIFIER_TYPES], metadata={"help": f"Which of {', '.join(METHODS)}."}
+        default_factory=lambda: ["knn", *CLASSIFIER_TYPES],
+        metadata={"help": f"Methods to compare, of {', '.join(METHODS)}."},
     )
     epochs: int = field(default=50, metadata={"help": "Passes over the training clips, for probes."})
     encoder_epochs: int = field(
-        default=20, metadata={"help": "Passes over the training clips, where the encoder trains: adapters and full."}
+        default=20,
+        metadata={"help": "Passes over the training clips, for methods that train the encoder: adapters and full."},
     )
     batch_size: int = field(default=8, metadata={"help": "Clips in a training step."})
     seeds: list[int] = field(
-        default_factory=lambda: [0], metadata={"help": "Of the draw of clips, weights and order."}
+        default_factory=lambda: [0],
+        metadata={"help": "Seeds of the draw of clips, of new weights and of their order."},
     )
     cache_dir: str | None = field(
         default=None,
-        metadata={"help": "Folder that keeps the features of the frozen encoder. Default: none are kept."},
+        metadata={"help": "Folder that keeps the features of the frozen encoder. Default: keep none."},
     )
     adapter_rank: int = field(default=8, metadata={"help": "Rank of LoRA, DoRA and rsLoRA."})
     adapter_targets: list[str] | None = field(
@@ -87,20 +85,20 @@ class Comparison:
     for all probes.
 
     Args:
-        classifier (`ClassifierArguments`): What to start from; its `classifier_type` is for adapters and full fine-tuning.
-        clips (`LabelledClips`): What to train and to test on.
+        classifier (`ClassifierArguments`): What to start from; adapters and full fine-tuning take its `classifier_type`.
+        clips (`LabelledClips`): Clips to train and to test on.
         arguments (`ComparisonArguments`): What is compared.
     """
 
     def __init__(self, classifier: ClassifierArguments, clips: LabelledClips, arguments: ComparisonArguments):
         self.classifier, self.clips, self.arguments = classifier, clips, arguments
         self.compute_metrics = make_compute_metrics(clips.problem_type)
-        # Before anything is trained: what is wrong with the checkpoint shows here.
+        # Faults of the checkpoint show here, before anything is trained.
         self.feature_extractor, self.base_model = classifier.load(clips)
 
     @cached_property
     def features(self) -> dict[str, dict[str, FeatureDataset]]:
-        """By split and name, what the probes read."""
+        """The features that the probes read, by split and name."""
         model = self.base_model
         probes = [method for method in self.arguments.methods if method in ("knn", *CLASSIFIER_TYPES)]
         is_multi_hot = model.config.problem_type == "multi_label_classification"
@@ -139,12 +137,12 @@ class Comparison:
 
         Args:
             method (`str`): One of `METHODS`.
-            seed (`int`): Of the new weights and the order.
-            indices (`Sequence[int]`, *optional*): The training clips to use; all of them otherwise.
-            split (`str`, *optional*, defaults to `"test"`): The split to test on, all of it.
+            seed (`int`): Seed of the new weights and of the order of clips.
+            indices (`Sequence[int]`, *optional*): The training clips to use. Defaults to all.
+            split (`str`, *optional*, defaults to `"test"`): The split to test on.
 
         Returns:
-            The task's metrics, the model (none for k-NN), and how it was trained, see [`describe_training`].
+            The task's metrics, the model (`None` for k-NN), and how it was trained, see [`describe_training`].
         """
         set_seed(seed)
         indices = range(len(self.clips.splits["train"])) if indices is None else indices

@@ -5,49 +5,43 @@
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import datasets
 import numpy as np
 import torch
+import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from scipy.special import softmax
 from sklearn.neighbors import NearestNeighbors
-from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 from transformers import PreTrainedModel
 
 from ..common.errors import InputError
 from ..data.labelled_collator import LabelledClipCollator
-from ..models.heads.classification_heads import CLASSIFICATION_HEADS, read_features
+from ..models.heads.classification_heads import CLASSIFICATION_HEADS
+from ..models.heads.configuration_heads import HeadConfig
+from ..models.patch_encoder.configuration_patch_encoder import PatchEncoderConfig
 
 
 KNN_NEIGHBORS = 10
-# Of the configuration's fields, those that only heads read.
-HEAD_FIELDS = (
-    "classifier_type",
-    "num_prototypes",
-    "focal_similarity",
-    "prototype_topk",
-    "prototype_margin",
-    "orthogonality_loss_weight",
-    "problem_type",
-    "id2label",
-    "label2id",
-    "architectures",
-    "dtype",
-)
-# Of the softmax over the neighbours' similarities; as in the evaluation of DINO (arXiv 2104.14294).
+# Fields of the configuration that do not change features: those of heads, of labels and of saving.
+HEAD_FIELDS = {field.name for field in fields(HeadConfig)} - {field.name for field in fields(PatchEncoderConfig)}
+HEAD_FIELDS |= {"problem_type", "id2label", "label2id", "architectures", "dtype"}
+# Any head of those that read the same, by the name of their features.
+READERS = {head.features: head for head in CLASSIFICATION_HEADS.values()}
+# Temperature of the softmax over the neighbours' similarities, as in the evaluation of DINO (arXiv 2104.14294).
 KNN_TEMPERATURE = 0.07
 
 
 class FeatureDataset(torch.utils.data.Dataset):
     """
-    Features of clips and their labels, as a `Trainer` takes them: rows of `encoder_features`, `labels` and, where clips
-    differ in length, `patch_attention_mask`.
+    Features of clips and their labels for a `Trainer`: rows of `encoder_features`, `labels` and, where clips differ in
+    length, `patch_attention_mask`.
     """
 
     def __init__(self, features: torch.Tensor, labels: torch.Tensor, patch_attention_mask: torch.Tensor | None = None):
@@ -70,7 +64,7 @@ class FeatureDataset(torch.utils.data.Dataset):
 
 
 def features_of(classifier_types: Iterable[str]) -> list[str]:
-    """The names of the features that heads of these types read; what is none of them ("knn") reads the pooled output."""
+    """The names of the features that heads of these types read; other methods ("knn") read the pooled output."""
     heads = (CLASSIFICATION_HEADS.get(name, CLASSIFICATION_HEADS["linear"]) for name in classifier_types)
     return sorted({head.features for head in heads})
 
@@ -92,22 +86,26 @@ def extract_features(
     Args:
         model (`PreTrainedModel`): A classifier or a bare encoder.
         clips (`datasets.Dataset`): Labelled clips, see [`LabelledClips`].
-        collator (`LabelledClipCollator`): Makes the inputs; without augmentation.
-        names (`Iterable[str]`, *optional*): Which features, see [`features_of`].
+        collator (`LabelledClipCollator`): Makes the inputs, without augmentation.
+        names (`Iterable[str]`, *optional*): Names of features, see [`features_of`].
         batch_size (`int`, *optional*, defaults to 16): Clips at a time.
         num_workers (`int`, *optional*, defaults to 0): Processes that read the clips.
         cache_dir (`str`, *optional*):
-            Folder where features are kept, and found again for the same encoder, feature extractor and clips.
+            Folder that keeps features for the same encoder, feature extractor and clips.
 
     Returns:
         `dict[str, FeatureDataset]`: by name.
 
     Raises:
-        `ValueError`: If the collator augments: features would be kept of one version of each clip.
+        `ValueError`: If no head reads features of a name, or the collator augments: features would be kept of one version of
+            each clip.
     """
     if collator.augmentation:
         raise ValueError("`collator` must not augment the clips that frozen features are computed of.")
     names = list(names)
+    for name in names:
+        if name not in READERS:
+            raise ValueError(f"`names` must be among {', '.join(sorted(READERS))}, got {name!r}.")
     encoder = model.base_model
     cache = None
     if cache_dir is not None:
@@ -123,9 +121,9 @@ def extract_features(
     for batch in tqdm(loader, desc="Computing features", unit="batch"):
         tensors["labels"].append(batch.pop("labels"))
         batch = {name: tensor.to(encoder.device) for name, tensor in batch.items()}
-        outputs = encoder(**batch, output_hidden_states="layer_means" in names)
+        outputs = encoder(**batch, output_hidden_states=any(READERS[name].reads_hidden_states for name in names))
         for name in names:
-            tensors[name].append(read_features(outputs, name, encoder.config).float().cpu())
+            tensors[name].append(READERS[name].read(outputs, encoder.config, **batch).float().cpu())
         mask = outputs.patch_attention_mask
         differ_in_length |= mask is not None
         if mask is None:
@@ -137,15 +135,21 @@ def extract_features(
     if not differ_in_length and len({mask.shape[1] for mask in tensors["patch_attention_mask"]}) == 1:
         del tensors["patch_attention_mask"]
     joined = {"labels": torch.cat(tensors.pop("labels"))}
-    for name, parts in tensors.items():
-        # Batches may differ in their longest clip: what is added is in no mask.
-        joined[name] = pad_sequence([row for part in parts for row in part], batch_first=True)
+    joined |= {name: _join(parts) for name, parts in tensors.items()}
     if cache is not None:
         cache.parent.mkdir(parents=True, exist_ok=True)
         partial = cache.with_suffix(f".{os.getpid()}.partial")
         save_file(joined, partial)
         partial.replace(cache)
     return _to_datasets(joined, names)
+
+
+def _join(parts: Sequence[torch.Tensor]) -> torch.Tensor:
+    """Joins batches, which may differ in their longest clip, with zeros after the ends of shorter ones; masks leave them out."""
+    shape = [max(lengths) for lengths in zip(*(part.shape[1:] for part in parts), strict=True)]
+    missing = [[length - own for length, own in zip(shape, part.shape[1:], strict=True)] for part in parts]
+    paddings = [[end for length in reversed(lengths) for end in (0, length)] for lengths in missing]
+    return torch.cat([F.pad(part, padding) for part, padding in zip(parts, paddings, strict=True)])
 
 
 def _to_datasets(tensors: Mapping[str, torch.Tensor], names: Iterable[str]) -> dict[str, FeatureDataset]:
@@ -157,7 +161,7 @@ def _to_datasets(tensors: Mapping[str, torch.Tensor], names: Iterable[str]) -> d
 def _fingerprint(
     encoder: PreTrainedModel, clips: datasets.Dataset, collator: LabelledClipCollator, names: list[str]
 ) -> str:
-    """Of all that decides the features: weights, configuration, feature extractor, clips and labels."""
+    """A digest of all that decides the features: weights, configuration, feature extractor, clips and labels."""
     digest = hashlib.sha256()
 
     def add(value: Any) -> None:
@@ -183,19 +187,18 @@ def _fingerprint(
 
 def knn_scores(train: FeatureDataset, features: torch.Tensor, num_neighbors: int = KNN_NEIGHBORS) -> np.ndarray:
     """
-    Scores of the classes by the nearest training clips (cosine), without any training: a neighbour counts by the softmax
-    of its similarity.
+    Scores the classes by the nearest training clips (cosine), without any training: a neighbour counts by the softmax of its
+    similarity.
 
     Args:
-        train (`FeatureDataset`): Pooled features of the training clips, with class indices or multi-hot labels.
-        features (`torch.Tensor` of shape `(clips, hidden_size)`): Of the clips to classify.
-        num_neighbors (`int`, *optional*, defaults to 10): How many neighbours count; all clips, where there are fewer.
+        train (`FeatureDataset`): Pooled features of the training clips, with class indices or zeros and ones as labels.
+        features (`torch.Tensor` of shape `(clips, hidden_size)`): Pooled features of the clips to classify.
+        num_neighbors (`int`, *optional*, defaults to 10): How many neighbours count; all clips where there are fewer.
 
     Returns:
         `np.ndarray` of shape `(clips, classes)`: for class indices, with a column for each index up to the highest.
     """
-
-    labels = train.labels if train.labels.ndim == 2 else torch.nn.functional.one_hot(train.labels)
+    labels = train.labels if train.labels.ndim == 2 else F.one_hot(train.labels)
     neighbors = NearestNeighbors(n_neighbors=min(num_neighbors, len(train)), metric="cosine", algorithm="brute")
     distances, indices = neighbors.fit(train.features.numpy()).kneighbors(features.numpy())
     weights = softmax(-distances / KNN_TEMPERATURE, axis=1)
@@ -209,7 +212,7 @@ def draw_few_shot(labels: Iterable[int], shots: int, seed: int) -> list[int]:
     Args:
         labels (`Iterable[int]`): The class of each clip.
         shots (`int`): Clips a class.
-        seed (`int`): Of the draw.
+        seed (`int`): Seed of the draw.
 
     Returns:
         `list[int]`: indices of the clips drawn.

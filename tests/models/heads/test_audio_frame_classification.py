@@ -9,7 +9,7 @@ from huggingface_hub.errors import StrictDataclassError
 from transformers import AutoModelForAudioFrameClassification
 
 from hf_audio_ssm import SsambaConfig, SsambaForAudioFrameClassification
-from hf_audio_ssm.models.heads.audio_frame_classification import pool_steps
+from hf_audio_ssm.models.heads.time_steps import pool_steps
 
 
 def make_config(**fields) -> SsambaConfig:
@@ -28,7 +28,8 @@ def pool_by_the_rule(patches, config):
     """Column by column, in Python."""
     rows = config.patch_grid()[0]
     columns = patches.unflatten(1, (rows, -1)).mean(dim=1)
-    centres = [column * config.time_stride + config.patch_shape[1] / 2 for column in range(columns.shape[1])]
+    # A frame spans 25 ms, and a new one begins every 10 ms.
+    centres = [column * config.time_stride + config.patch_shape[1] / 2 + 0.75 for column in range(columns.shape[1])]
     steps = []
     for step in range(int(centres[-1] // config.frames_per_label) + 1):
         start, end = step * config.frames_per_label, (step + 1) * config.frames_per_label

@@ -13,13 +13,9 @@ from safetensors.torch import load_file
 from transformers import AutoModelForAudioClassification
 
 from hf_audio_ssm import SsambaConfig, SsambaForAudioClassification
-from hf_audio_ssm.models.heads.classification_heads import (
-    CLASSIFICATION_HEADS,
-    PrototypicalHead,
-    asymmetric_loss,
-    read_features,
-)
-from hf_audio_ssm.models.patch_encoder.configuration_patch_encoder import CLASSIFIER_TYPES
+from hf_audio_ssm.models.heads.classification_heads import CLASSIFICATION_HEADS, CLASSIFIER_TYPES
+from hf_audio_ssm.models.heads.head import ClassificationHead
+from hf_audio_ssm.models.heads.prototypical_head import PrototypicalHead, asymmetric_loss
 
 
 SIZES = {"hidden_size": 32, "num_hidden_layers": 4, "max_length": 64, "num_mel_bins": 32, "num_labels": 3}
@@ -145,6 +141,13 @@ def test_a_head_is_made_anew_on_another_heads_checkpoint(classifier_type, tmp_pa
         assert 0.95 < prototypes.max() <= 1
         assert (model.classifier.weight == 1).all()
         assert (model.classifier.bias == -2).all()
+    elif classifier_type == "statistics":
+        assert (model.classifier.standardization.running_mean == 0).all()
+        assert (model.classifier.standardization.running_var == 1).all()
+    elif classifier_type in ("protobin", "cgp"):
+        name = "binary_prototypes" if classifier_type == "protobin" else "gated_prototypes"
+        assert model.get_parameter(f"classifier.{name}").std().item() == pytest.approx(0.02, rel=0.1)
+        assert classifier_type == "protobin" or (model.classifier.gate == 1).all()
     elif classifier_type != "linear":
         # Before training these read the mean token, or the mean over layers, and are linear.
         (extra,) = info["missing_keys"]
@@ -157,7 +160,7 @@ def test_features_in_place_of_inputs(classifier_type):
     labels = torch.tensor([0, 1, 2, 0])
     whole = model(make_inputs(), labels=labels)
     outputs = model.ssamba(make_inputs(), output_hidden_states=True)
-    features = read_features(outputs, model.classifier.features, model.config)
+    features = model.classifier.read(outputs, model.config, make_inputs())
     alone = model(encoder_features=features, labels=labels)
     torch.testing.assert_close(alone.logits, whole.logits)
     torch.testing.assert_close(alone.loss, whole.loss)
@@ -279,6 +282,7 @@ def test_frozen_base_model(classifier_type):
         ({"prototype_topk": 0}, "`prototype_topk` must be a positive integer, got 0"),
         ({"prototype_margin": -0.1}, "`prototype_margin` must be .*, got -0.1"),
         ({"orthogonality_loss_weight": -1.0}, "`orthogonality_loss_weight` must be .*, got -1.0"),
+        ({"classifier_dropout": 1.0}, "`classifier_dropout` must be None, or at least 0 and below 1, got 1.0"),
     ],
 )
 def test_bad_configurations_are_refused(fields, message):
@@ -287,4 +291,5 @@ def test_bad_configurations_are_refused(fields, message):
 
 
 def test_every_type_has_a_head():
-    assert tuple(CLASSIFICATION_HEADS) == CLASSIFIER_TYPES
+    assert set(CLASSIFIER_TYPES) == set(CLASSIFICATION_HEADS)
+    assert all(issubclass(head, ClassificationHead) for head in CLASSIFICATION_HEADS.values())

@@ -17,7 +17,6 @@ from hf_audio_ssm import (
     SsambaModel,
     ops,
 )
-from hf_audio_ssm.models.heads.classification_heads import read_features
 from hf_audio_ssm.models.patch_encoder.packing import map_clips
 from hf_audio_ssm.models.ssamba import modeling_ssamba
 from hf_audio_ssm.ops import mixer as mixer_module
@@ -193,7 +192,7 @@ def test_features_of_a_frozen_encoder(head, training):
             assert_near(together.similarity_maps[index, ..., : len(clip) // 4], alone.similarity_maps[0])
             assert not together.similarity_maps[index, ..., len(clip) // 4 :].any()
     outputs = model.ssamba(input_values, attention_mask, output_hidden_states=True)
-    features = read_features(outputs, model.classifier.features, model.config)
+    features = model.classifier.read(outputs, model.config, input_values, attention_mask)
     cached = model(encoder_features=features, patch_attention_mask=outputs.patch_attention_mask, labels=labels)
     assert_near(cached.logits, together.logits)
 

@@ -5,16 +5,15 @@
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
-from torch import nn
 from transformers.modeling_outputs import SequenceClassifierOutput
 from transformers.processing_utils import Unpack
 from transformers.utils import TransformersKwargs
 from transformers.utils.generic import can_return_tuple
 
-from ..patch_encoder.configuration_patch_encoder import PatchEncoderConfig
-from .classification_heads import CLASSIFICATION_HEADS, asymmetric_loss, read_features
+from .classification_heads import CLASSIFICATION_HEADS
 from .classifier import PatchEncoderClassifier
+from .configuration_classifier import ClassifierConfig
+from .head import ClassificationHead
 
 
 @dataclass
@@ -36,7 +35,7 @@ class PatchEncoderForAudioClassification(PatchEncoderClassifier):
     [`PreTrainedModel`]; subclasses name the `encoder_class`.
     """
 
-    def make_head(self, config: PatchEncoderConfig) -> nn.Module:
+    def make_head(self, config: ClassifierConfig) -> ClassificationHead:
         """The head of `config.classifier_type`."""
         return CLASSIFICATION_HEADS[config.classifier_type](config)
 
@@ -61,8 +60,8 @@ class PatchEncoderForAudioClassification(PatchEncoderClassifier):
             attention_mask (`torch.Tensor` of shape `(batch_size, frames)`, *optional*):
                 Ones, then zeros at the padded frames of shorter clips, see the encoder.
             encoder_features (`torch.Tensor`, *optional*):
-                What the head reads of the encoder's output (`read_features`), in place of `input_values`: the encoder
-                does not run.
+                What the head reads of the encoder's output (its `read`), in place of `input_values`: the encoder does
+                not run.
             patch_attention_mask (`torch.BoolTensor` of shape `(batch_size, patches)`, *optional*):
                 The encoder's, with `encoder_features` of tokens of clips that differ in length.
 
@@ -74,50 +73,30 @@ class PatchEncoderForAudioClassification(PatchEncoderClassifier):
             raise ValueError("One of `input_values` and `encoder_features` must be given, got both.")
         if labels is not None and self.num_labels > 1 and labels.shape[1:] == (1,) and not labels.is_floating_point():
             labels = labels[:, 0]
-        hidden_states = attentions = similarity_maps = None
+        hidden_states = attentions = None
         if encoder_features is None:
-            returns_hidden_states = kwargs.get("output_hidden_states") or self.config.output_hidden_states
-            if self.classifier.features == "layer_means":
-                kwargs["output_hidden_states"] = True
-            outputs = self.base_model(input_values, attention_mask=attention_mask, **kwargs)
-            encoder_features = read_features(outputs, self.classifier.features, self.config)
+            outputs, hidden_states = self.run_encoder(input_values, attention_mask, **kwargs)
+            encoder_features = self.classifier.read(outputs, self.config, input_values, attention_mask)
             patch_attention_mask = outputs.patch_attention_mask
-            hidden_states, attentions = outputs.hidden_states if returns_hidden_states else None, outputs.attentions
+            attentions = outputs.attentions
 
-        if self.config.classifier_type == "prototypical":
-            similarity = self.classifier.compare(encoder_features, labels, patch_attention_mask)
-            logits = self.classifier.score(similarity, patch_attention_mask)
-            similarity_maps = similarity.unflatten(-1, (self.config.patch_grid()[0], -1))
-        else:
-            logits = self.classifier(encoder_features, patch_attention_mask)
-        loss = None if labels is None else self.classification_loss(logits, labels, **kwargs)
+        logits, others = self.classifier.classify(encoder_features, patch_attention_mask, labels)
         return PatchEncoderClassifierOutput(
-            loss=loss,
+            loss=None if labels is None else self.classification_loss(logits, labels, **kwargs),
             logits=logits,
             hidden_states=hidden_states,
             attentions=attentions,
-            similarity_maps=similarity_maps,
+            **others,
         )
 
     def classification_loss(self, logits: torch.Tensor, labels: torch.Tensor, **kwargs) -> torch.Tensor:
-        """
-        The loss of the task: transformers' for audio classification, but for shares of classes (cross-entropy, after
-        mixup) and for the prototypical head (asymmetric loss where there are many labels; and orthogonality).
-        """
+        """The head's loss, for `config.problem_type`; where that is None, the labels decide it."""
         if self.config.problem_type is None:
             is_index = labels.ndim == 1 and not labels.is_floating_point()
             kind = "single_label_classification" if is_index else "multi_label_classification"
             self.config.problem_type = kind if self.num_labels > 1 else "regression"
-        problem_type = self.config.problem_type
-        is_prototypical = self.config.classifier_type == "prototypical"
-        if problem_type == "single_label_classification" and labels.ndim == 2:
-            loss = F.cross_entropy(logits, labels.to(logits.dtype))
-        elif problem_type == "multi_label_classification" and is_prototypical:
-            loss = asymmetric_loss(logits, labels)
-        else:
-            if problem_type == "multi_label_classification":
-                labels = labels.to(logits.dtype)
-            loss = self.loss_function(labels, logits, self.config, **kwargs)
-        if is_prototypical:
-            loss = loss + self.config.orthogonality_loss_weight * self.classifier.orthogonality_loss()
-        return loss
+
+        def loss_function(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+            return self.loss_function(labels, logits, self.config, **kwargs)
+
+        return self.classifier.loss(logits, labels, loss_function)

@@ -6,19 +6,20 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from torch import nn
 from transformers.modeling_outputs import TokenClassifierOutput
 from transformers.processing_utils import Unpack
 from transformers.utils import TransformersKwargs
 from transformers.utils.generic import can_return_tuple
 
-from ..patch_encoder.configuration_patch_encoder import PatchEncoderConfig
-from .classification_heads import LinearHead
+from ...audio.frames import SECONDS_PER_FRAME
+from .classification_heads import CLASSIFICATION_HEADS
 from .classifier import PatchEncoderClassifier
+from .configuration_classifier import ClassifierConfig
+from .head import ClassificationHead
+from .linear_head import LinearHead
+from .time_steps import StepFeatures
 
 
-# The filter bank's step in every feature extractor here.
-SECONDS_PER_FRAME = 0.01
 IGNORED_LABEL = -100
 
 
@@ -44,58 +45,18 @@ class PatchEncoderFrameClassifierOutput(TokenClassifierOutput):
     step_attention_mask: torch.BoolTensor | None = None
 
 
-def pool_steps(
-    patches: torch.Tensor, config: PatchEncoderConfig, patch_attention_mask: torch.Tensor | None = None
-) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """
-    Averages the tokens of each time step: of all mel rows, in the columns whose centre lies in the step. A step between
-    the centres of two columns, where steps are finer than columns, takes the nearer column.
-
-    Args:
-        patches (`torch.Tensor` of shape `(batch_size, patches, hidden_size)`): The final patch tokens, frequency-major.
-        config (`PatchEncoderConfig`): The encoder's configuration.
-        patch_attention_mask (`torch.BoolTensor` of shape `(batch_size, patches)`, *optional*):
-            True for the patches that count, where these are not all.
-
-    Returns:
-        `tuple[torch.Tensor, torch.Tensor | None]`: the means `(batch_size, steps, hidden_size)`, zeros where no patch
-        counts, and which steps have one `(batch_size, steps)`; `None` where all patches count.
-    """
-    grid = (config.patch_grid()[0], -1)
-    if patch_attention_mask is None:
-        sums = patches.unflatten(1, grid).sum(dim=1)
-        counts = torch.full(sums.shape[:2], grid[0], device=patches.device)
-    else:
-        sums = torch.where(patch_attention_mask[..., None], patches, 0).unflatten(1, grid).sum(dim=1)
-        counts = patch_attention_mask.unflatten(1, grid).sum(dim=1)
-    num_columns, step = counts.shape[1], config.frames_per_label
-    stride, centre = config.time_stride, config.patch_shape[1] / 2
-
-    # Columns `first` to `end` have their centres in the step, from its beginning (included) to its end.
-    beginnings = torch.arange(config.num_label_steps(num_columns), device=patches.device, dtype=torch.float64) * step
-    first = ((beginnings - centre) / stride).ceil().clamp(min=0)
-    end = ((beginnings + step - centre) / stride).ceil()
-    # Of two columns as near, the earlier.
-    nearest = ((beginnings + step / 2 - centre) / stride - 0.5).ceil().clamp(min=0)
-    first, end = torch.where(end > first, first, nearest).long(), torch.where(end > first, end, nearest + 1).long()
-    columns = first[:, None] + torch.arange(max(1, -(-step // stride) + 1), device=patches.device)
-    is_used = (columns < end[:, None]) & (columns < num_columns)
-    columns = columns.clamp(max=num_columns - 1)
-    counts = torch.where(is_used, counts[:, columns], 0).sum(dim=2)
-    sums = torch.where(is_used[..., None], sums[:, columns], 0).sum(dim=2)
-    return sums / counts.clamp(min=1)[..., None], None if patch_attention_mask is None else counts > 0
-
-
 class PatchEncoderForAudioFrameClassification(PatchEncoderClassifier):
     """
-    An encoder of patches with a linear head on each time step of `config.frames_per_label` frames, to be mixed in before
-    the encoder's [`PreTrainedModel`]; subclasses name the `encoder_class`. The scene labelling of SSAMBA (arXiv
-    2405.11831, section 4), but that the original averages slices of the frequency-major sequence, which mix up times.
+    An encoder of patches with a head on each time step of `config.frames_per_label` frames, to be mixed in before the
+    encoder's [`PreTrainedModel`]; subclasses name the `encoder_class`. With a linear head, this is the scene labelling of
+    SSAMBA (arXiv 2405.11831, section 4), except that the original averages slices of the frequency-major sequence, which mix
+    up times.
     """
 
-    def make_head(self, config: PatchEncoderConfig) -> nn.Module:
-        """A linear head."""
-        return LinearHead(config)
+    def make_head(self, config: ClassifierConfig) -> ClassificationHead:
+        """The head of `config.classifier_type` where it labels frames, else a linear head."""
+        head = CLASSIFICATION_HEADS[config.classifier_type]
+        return head(config) if head.labels_frames else LinearHead(config)
 
     @can_return_tuple
     def forward(
@@ -121,22 +82,31 @@ class PatchEncoderForAudioFrameClassification(PatchEncoderClassifier):
         Raises:
             `ValueError`: for labels of another shape, or another `config.problem_type`.
         """
-        outputs = self.base_model(input_values, attention_mask=attention_mask, **kwargs)
-        patches = outputs.last_hidden_state[:, self.config.num_prefix_tokens :]
-        pooled, step_attention_mask = pool_steps(patches, self.config, outputs.patch_attention_mask)
-        logits = self.classifier(pooled)
-        if step_attention_mask is not None:
-            logits = torch.where(step_attention_mask[..., None], logits, 0)
+        outputs, hidden_states = self.run_encoder(input_values, attention_mask, **kwargs)
+        steps = self.classifier.read_steps(outputs, self.config, input_values, attention_mask)
+        logits = self.score_steps(steps)
         beginnings = torch.arange(logits.shape[1], device=logits.device) * self.config.frames_per_label
         timestamps = torch.stack((beginnings, beginnings + self.config.frames_per_label), dim=1) * SECONDS_PER_FRAME
         return PatchEncoderFrameClassifierOutput(
-            loss=None if labels is None else self.frame_loss(logits, labels, step_attention_mask),
+            loss=None if labels is None else self.frame_loss(logits, labels, steps.step_attention_mask),
             logits=logits,
-            hidden_states=outputs.hidden_states,
+            hidden_states=hidden_states,
             attentions=outputs.attentions,
             timestamps=timestamps,
-            step_attention_mask=step_attention_mask,
+            step_attention_mask=steps.step_attention_mask,
         )
+
+    def score_steps(self, steps: StepFeatures) -> torch.Tensor:
+        """Logits of the time steps, `(batch_size, steps, num_labels)`; zeros for the steps that a clip does not have."""
+        features, patches, mask = steps.features, steps.patch_attention_mask, steps.step_attention_mask
+        if mask is None:
+            logits = self.classifier(features.flatten(0, 1), None if patches is None else patches.flatten(0, 1))
+            return logits.unflatten(0, features.shape[:2])
+        # The head sees no others: they must not count in running statistics.
+        present = self.classifier(features[mask], None if patches is None else patches[mask])
+        logits = present.new_zeros(*mask.shape, present.shape[1])
+        logits[mask] = present
+        return logits
 
     def frame_loss(
         self, logits: torch.Tensor, labels: torch.Tensor, step_attention_mask: torch.Tensor | None

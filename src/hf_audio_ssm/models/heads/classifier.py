@@ -2,10 +2,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """What classifiers of clips and of time steps share: an encoder of patches and a head on it."""
 
-from torch import nn
+import torch
 from transformers.modeling_utils import PreTrainedModel
 
-from ..patch_encoder.configuration_patch_encoder import PatchEncoderConfig
+from ..patch_encoder.packing import PatchEncoderOutput
+from .configuration_classifier import ClassifierConfig
+from .head import ClassificationHead
 
 
 class PatchEncoderClassifier:
@@ -18,16 +20,28 @@ class PatchEncoderClassifier:
     # The loss is a mean over clips or time steps: the Trainer has to divide it when it accumulates gradients.
     accepts_loss_kwargs = False
 
-    def __init__(self, config: PatchEncoderConfig):
+    def __init__(self, config: ClassifierConfig):
         super().__init__(config)
         self.num_labels = config.num_labels
         setattr(self, self.base_model_prefix, self.encoder_class(config))
         self.classifier = self.make_head(config)
         self.post_init()
+        # The encoder ignores classifiers; of this one, all weights are to be reported that a checkpoint has beside it.
+        self._keys_to_ignore_on_load_unexpected.discard(r"^classifier\.")
 
-    def make_head(self, config: PatchEncoderConfig) -> nn.Module:
+    def make_head(self, config: ClassifierConfig) -> ClassificationHead:
         """The classification head."""
         raise NotImplementedError
+
+    def run_encoder(
+        self, input_values: torch.Tensor | None, attention_mask: torch.Tensor | None, **kwargs
+    ) -> tuple[PatchEncoderOutput, tuple[torch.Tensor, ...] | None]:
+        """The encoder's outputs, with all that the head reads, and the hidden states if the caller asked for them."""
+        returns_hidden_states = kwargs.get("output_hidden_states") or self.config.output_hidden_states
+        if self.classifier.reads_hidden_states:
+            kwargs["output_hidden_states"] = True
+        outputs = self.base_model(input_values, attention_mask=attention_mask, **kwargs)
+        return outputs, outputs.hidden_states if returns_hidden_states else None
 
     def freeze_base_model(self) -> None:
         """Stops the encoder's parameters from being trained; only the head will be."""

@@ -3,17 +3,15 @@
 """What the configurations of all encoders of spectrogram patches have in common."""
 
 import math
+from collections.abc import Collection
 
 from huggingface_hub.dataclasses import strict
 from transformers.activations import ACT2FN
 from transformers.configuration_utils import PreTrainedConfig
 from typing_extensions import Self
 
+from ...audio.frames import centre_of_frames
 from .saved_code import SavesCode
-
-
-CLASSIFIER_TYPES = ("linear", "layer_weighted", "attentive", "prototypical")
-FOCAL_SIMILARITIES = ("none", "cls", "mean")
 
 
 @strict
@@ -57,24 +55,6 @@ class PatchEncoderConfig(SavesCode, PreTrainedConfig):
             Share of the columns of patches that each clip leaves out in training.
         patchout (`float`, *optional*, defaults to 0.0):
             Share of the patches then left that each clip leaves out, wherever they are (unstructured patchout).
-        classifier_type (`str`, *optional*, defaults to `"linear"`):
-            The classification head: `"linear"` on the pooled output, `"layer_weighted"` on the mean tokens of all layers
-            (of all pairs, where layers are paired), `"attentive"` on the patch tokens, or `"prototypical"` on how similar
-            each patch is to prototypes of each class.
-        frames_per_label (`int`, *optional*, defaults to 100):
-            Frames of a time step in frame classification; the default labels each second.
-        num_prototypes (`int`, *optional*, defaults to 20):
-            Prototypes of each class.
-        focal_similarity (`str`, *optional*, defaults to `"mean"`):
-            What is subtracted from the patch tokens before they are compared with prototypes: `"none"`, the `"cls"` token
-            (the mean of the prefix tokens; Bird-MAE's choice, but of an encoder that trains it) or the `"mean"` patch
-            token.
-        prototype_topk (`int`, *optional*, defaults to 1):
-            Patches that are averaged for each prototype in training; in evaluation it is always the best one.
-        prototype_margin (`float`, *optional*):
-            Angle (radians) that the prototypes of other classes are brought nearer by in training. Off by default.
-        orthogonality_loss_weight (`float`, *optional*, defaults to 1.0):
-            Weight of the loss that keeps the prototypes of a class apart.
 
     Raises:
         `huggingface_hub.errors.StrictDataclassError`: naming the field, its value and what is allowed.
@@ -82,8 +62,6 @@ class PatchEncoderConfig(SavesCode, PreTrainedConfig):
 
     # Tokens before the patches: [CLS], and what an encoder adds.
     num_prefix_tokens = 1
-    # Not scores: the Trainer must not collect them. Similarity maps are as large as all patches times all prototypes.
-    keys_to_ignore_at_inference = ["similarity_maps", "timestamps", "step_attention_mask"]
 
     hidden_dropout_prob: float | int = 0.0
     patch_size: int | list[int] | tuple[int, int] = 16
@@ -100,13 +78,6 @@ class PatchEncoderConfig(SavesCode, PreTrainedConfig):
     frequency_patchout: float | int = 0.0
     time_patchout: float | int = 0.0
     patchout: float | int = 0.0
-    classifier_type: str = "linear"
-    frames_per_label: int = 100
-    num_prototypes: int = 20
-    focal_similarity: str = "mean"
-    prototype_topk: int = 1
-    prototype_margin: float | int | None = None
-    orthogonality_loss_weight: float | int = 1.0
 
     def __post_init__(self, **kwargs) -> None:
         # Lists, as JSON has no tuples: a reloaded configuration then equals the saved one.
@@ -160,9 +131,15 @@ class PatchEncoderConfig(SavesCode, PreTrainedConfig):
             (num_frames - patch_time) // self.time_stride + 1,
         )
 
-    def num_label_steps(self, num_columns: int) -> int:
-        """Time steps of frame classification: as far as the centre of the last of `num_columns` columns of patches."""
-        return int(((num_columns - 1) * self.time_stride + self.patch_shape[1] / 2) // self.frames_per_label) + 1
+    def column_centres(self, num_columns: int) -> list[float]:
+        """
+        The middle of what each column of patches spans, in frames from the clip's beginning.
+
+        Args:
+            num_columns (`int`): Columns of patches.
+        """
+        first = centre_of_frames(self.patch_shape[1])
+        return [column * self.time_stride + first for column in range(num_columns)]
 
     def refuse(self, field: str, allowed: str) -> None:
         """Raises the `ValueError` for a field whose value is not allowed."""
@@ -174,11 +151,15 @@ class PatchEncoderConfig(SavesCode, PreTrainedConfig):
             if getattr(self, field) is not None and getattr(self, field) < 1:
                 self.refuse(field, "a positive integer")
 
+    def check_choice(self, field: str, allowed: Collection[str]) -> None:
+        """Refuses a field whose value is none of those allowed."""
+        if getattr(self, field) not in allowed:
+            self.refuse(field, "one of " + ", ".join(f'"{value}"' for value in allowed))
+
     def validate_architecture(self) -> None:
         """Cross-field checks, run when the configuration is made or loaded."""
         self.check_positive("hidden_size", "num_hidden_layers", "num_mel_bins", "max_length")
         self.check_positive("frequency_stride", "time_stride", "num_masked_patches")
-        self.check_positive("num_prototypes", "prototype_topk", "frames_per_label")
         if self.hidden_act not in ACT2FN:
             self.refuse("hidden_act", f"one of {', '.join(sorted(ACT2FN))}")
         if not 0 < self.layer_norm_eps < math.inf:
@@ -186,18 +167,10 @@ class PatchEncoderConfig(SavesCode, PreTrainedConfig):
         for field in ("hidden_dropout_prob", "frequency_patchout", "time_patchout", "patchout"):
             if not 0 <= getattr(self, field) < 1:
                 self.refuse(field, "at least 0 and below 1")
-        for field in ("generative_loss_weight", "initializer_range", "orthogonality_loss_weight"):
+        for field in ("generative_loss_weight", "initializer_range"):
             if not 0 <= getattr(self, field) < math.inf:
                 self.refuse(field, "zero or a positive number")
-        if self.prototype_margin is not None and not 0 <= self.prototype_margin < math.pi / 2:
-            self.refuse("prototype_margin", "None, or an angle of at least 0 and below pi / 2")
-        for field, allowed in (
-            ("pooling", ("mean", "cls")),
-            ("classifier_type", CLASSIFIER_TYPES),
-            ("focal_similarity", FOCAL_SIMILARITIES),
-        ):
-            if getattr(self, field) not in allowed:
-                self.refuse(field, "one of " + ", ".join(f'"{value}"' for value in allowed))
+        self.check_choice("pooling", ("mean", "cls"))
         for field in ("patch_size", "position_grid"):
             value = getattr(self, field)
             if value is not None and not isinstance(value, int) and len(value) != 2:

@@ -11,8 +11,8 @@ from transformers.processing_utils import Unpack
 from transformers.utils import TransformersKwargs
 from transformers.utils.generic import can_return_tuple, merge_with_config_defaults
 
-from ..heads.classification_heads import LinearHead, PrototypicalHead
 from .configuration_patch_encoder import PatchEncoderConfig
+from .initialized_module import InitializedModule
 from .packing import Packing, PatchEncoderOutput, pack_tokens
 from .patch_tokens import PatchEmbeddings, PatchTokenEmbeddings, pool_tokens
 from .saved_code import CodeIsSaved
@@ -37,7 +37,7 @@ class PatchEncoderPreTrainedModel(CodeIsSaved):
                 init.uniform_(module.bias, -bound, bound)
         else:
             super()._init_weights(module)
-        if isinstance(module, (PatchTokenEmbeddings, LinearHead, PrototypicalHead)):
+        if isinstance(module, InitializedModule):
             module.initialize()
 
 
@@ -52,6 +52,12 @@ class PatchEncoderModel:
     """
 
     embeddings_class = PatchTokenEmbeddings
+    # What models with heads save beside the encoder.
+    _keys_to_ignore_on_load_unexpected = [
+        r"^classifier\.",
+        r"^(discriminative_head|generative_head)\.",
+        r"(^|\.)embeddings\.mask_token$",
+    ]
 
     def __init__(self, config: PatchEncoderConfig, use_mask_token: bool = False):
         super().__init__(config)

@@ -8,6 +8,7 @@ from torch import nn
 from transformers import initialization as init
 
 from .configuration_patch_encoder import PatchEncoderConfig
+from .initialized_module import InitializedModule
 
 
 def adapt_position_embeddings(
@@ -89,7 +90,7 @@ class PatchEmbeddings(nn.Module):
         return self.projection(spectrogram.unsqueeze(1)).flatten(2).transpose(1, 2)
 
 
-class PatchTokenEmbeddings(nn.Module):
+class PatchTokenEmbeddings(InitializedModule):
     """
     Patch embeddings, masked where asked, with the prefix tokens in front and position embeddings added.
 
@@ -113,7 +114,7 @@ class PatchTokenEmbeddings(nn.Module):
         return self.cls_token
 
     def initialize(self) -> None:
-        """Initialises the parameters that are not a submodule's, as the original does."""
+        """Initialises tokens and positions as the original does."""
         init.trunc_normal_(self.cls_token, std=self.config.initializer_range)
         init.trunc_normal_(self.position_embeddings, std=self.config.initializer_range)
         if self.mask_token is not None:

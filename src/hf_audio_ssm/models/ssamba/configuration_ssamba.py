@@ -6,11 +6,11 @@ import math
 
 from huggingface_hub.dataclasses import strict
 
-from ..patch_encoder.configuration_patch_encoder import PatchEncoderConfig
+from ..heads.configuration_classifier import ClassifierConfig
 
 
 @strict
-class SsambaConfig(PatchEncoderConfig):
+class SsambaConfig(ClassifierConfig):
     r"""
     Configuration of SSAMBA, the bidirectional Mamba encoder over spectrogram patches of
     [SSAMBA: Self-Supervised Audio Representation Learning with Mamba State Space Model](https://arxiv.org/abs/2405.11831).
@@ -49,7 +49,8 @@ class SsambaConfig(PatchEncoderConfig):
         paired_layers (`bool`, *optional*, defaults to `True`):
             Whether layers run in pairs, the second of each in reversed time (`if_bidirectional` in the original).
         kwargs:
-            Patches, positions, pooling and pretraining: see [`PatchEncoderConfig`].
+            Classification heads: see [`HeadConfig`]. Patches, positions, pooling and pretraining: see
+            [`PatchEncoderConfig`].
 
     Raises:
         `huggingface_hub.errors.StrictDataclassError`: naming the field, its value and what is allowed.

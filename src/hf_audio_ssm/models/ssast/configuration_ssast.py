@@ -5,11 +5,11 @@
 from huggingface_hub.dataclasses import strict
 from transformers.models.audio_spectrogram_transformer.configuration_audio_spectrogram_transformer import ASTConfig
 
-from ..patch_encoder.configuration_patch_encoder import PatchEncoderConfig
+from ..heads.configuration_classifier import ClassifierConfig
 
 
 @strict
-class SsastConfig(PatchEncoderConfig, ASTConfig):
+class SsastConfig(ClassifierConfig, ASTConfig):
     r"""
     Configuration of SSAST, the Transformer encoder over spectrogram patches of
     [SSAST: Self-Supervised Audio Spectrogram Transformer](https://arxiv.org/abs/2110.09784). The defaults are those of
@@ -34,7 +34,8 @@ class SsastConfig(PatchEncoderConfig, ASTConfig):
         layer_norm_eps (`float`, *optional*, defaults to 1e-06):
             Epsilon of the layer norms.
         kwargs:
-            Patches, positions, pooling and pretraining: see [`PatchEncoderConfig`].
+            Classification heads: see [`HeadConfig`]. Patches, positions, pooling and pretraining: see
+            [`PatchEncoderConfig`].
 
     Raises:
         `huggingface_hub.errors.StrictDataclassError`: naming the field, its value and what is allowed.
