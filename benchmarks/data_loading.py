@@ -27,6 +27,7 @@ from hf_audio_ssm.data.pretraining import (
     collate_pretraining,
 )
 from hf_audio_ssm.data.sources import load_source
+from hf_audio_ssm.objectives.masked_patches import MaskedPatchExamples
 
 
 TARGET_SHARE = 0.1
@@ -47,9 +48,8 @@ def measure(rate: int, folder: Path, arguments: argparse.Namespace) -> dict[str,
     write_clips(folder, 16, arguments.seconds, rate)
     frames = 16 * round(100 * arguments.seconds / 16)
     config = SsambaConfig.tiny(max_length=frames)
-    examples = PretrainingExamples(
-        SsambaFeatureExtractor(max_length=frames), config, num_masked_patches=400 * frames // 1024
-    )
+    make_example = MaskedPatchExamples(config, num_masked_patches=400 * frames // 1024)
+    examples = PretrainingExamples(SsambaFeatureExtractor(max_length=frames), make_example)
     clips = PretrainingClips(load_source(str(folder)), examples, seed=0)
     torch.manual_seed(0)
     model = SsambaForPreTraining(config)

@@ -15,6 +15,7 @@ from snippets import read_snippets, run_snippet
 from tones import write_tone
 
 from hf_audio_ssm.training.pretraining.arguments import PretrainingModelArguments
+from hf_audio_ssm.training.pretraining.model_and_data import make_model
 
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -52,7 +53,7 @@ def test_own_data(clone):
 def test_frames_as_patches():
     words = shlex.split(SNIPPETS["frames"][1].replace("\\\n", " "))
     data, model, training = run_pretrain.parse_arguments([str(ROOT / words[2]), *words[3:]])
-    made, feature_extractor = run_pretrain.make_model(
+    made, feature_extractor = make_model(
         PretrainingModelArguments(config_overrides=json.dumps({**model.overrides, "num_hidden_layers": 2}))
     )
     assert made.config.patch_grid(feature_extractor.max_length) == (1, 512)

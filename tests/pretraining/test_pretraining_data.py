@@ -25,14 +25,15 @@ from hf_audio_ssm.data.pretraining import (
     collate_pretraining,
 )
 from hf_audio_ssm.data.sources import load_source
+from hf_audio_ssm.objectives.masked_patches import MaskedPatches, MaskedPatchExamples
 
 
 CONFIG = {"hidden_size": 32, "num_hidden_layers": 2, "state_size": 4, "max_length": 48}
 
 
-def make_examples(**kwargs) -> PretrainingExamples:
-    config = SsambaConfig(**CONFIG)
-    return PretrainingExamples(SsambaFeatureExtractor(max_length=48), config, num_masked_patches=12, **kwargs)
+def make_examples(two_masks=False, **kwargs) -> PretrainingExamples:
+    make_example = MaskedPatchExamples(SsambaConfig(**CONFIG), num_masked_patches=12, two_masks=two_masks)
+    return PretrainingExamples(SsambaFeatureExtractor(max_length=48), make_example, **kwargs)
 
 
 @pytest.fixture
@@ -92,7 +93,7 @@ def test_masks_and_crops_differ_by_clip_and_epoch(clips):
     assert (masks.sum(dim=1) == 12).all()
     assert len(masks.unique(dim=0)) > 10
     assert "generative_bool_masked_pos" not in batches[0]
-    two = load(clips, make_examples(num_masks=2), stop=2, batch_size=10)
+    two = load(clips, make_examples(two_masks=True), stop=2, batch_size=10)
     assert (two[0]["bool_masked_pos"] != two[0]["generative_bool_masked_pos"]).any(dim=1).sum() > 5
 
     dataset = PretrainingClips(clips, make_examples(), seed=0)
@@ -229,7 +230,8 @@ def test_cached_filter_banks_are_those_of_the_clips(mixed_folder, tmp_path):
     # Starts torch's threads, which a forked process does not have.
     torch.rand(1_000_000).mean()
     cached = cache_filter_banks(dataset, extractor, tmp_path / "cache", num_workers=2)
-    examples = PretrainingExamples(extractor, SsambaConfig(**{**CONFIG, "max_length": 120}), 12)
+    make_example = MaskedPatchExamples(SsambaConfig(**{**CONFIG, "max_length": 120}), 12)
+    examples = PretrainingExamples(extractor, make_example)
     from_disk = load(cached, examples, stop=len(dataset), batch_size=1)
     directly = load(dataset, examples, stop=len(dataset), batch_size=1)
     for first, second in zip(from_disk, directly, strict=True):
@@ -272,12 +274,15 @@ def test_crops_of_cached_filter_banks(clips, tmp_path):
 
 def test_the_trainer_pretrains_and_evaluates(clips, tmp_path):
     torch.manual_seed(0)
-    model = SsambaForPreTraining(SsambaConfig(**CONFIG, drop_path_rate=0.0))
-    examples = make_examples(random_crop=False)
+    model = SsambaForPreTraining(SsambaConfig(**CONFIG, num_masked_patches=12, drop_path_rate=0.0))
+    extractor = SsambaFeatureExtractor(max_length=48)
+    objective = MaskedPatches(model, extractor)
+    examples = PretrainingExamples(extractor, objective.make_example, random_crop=False)
 
     def collate(rows):
-        batch = collate_pretraining(rows)
-        return {name: batch[name] for name in ("input_values", "bool_masked_pos")} | {"return_loss": True}
+        batch = collate_pretraining(rows, objective.collate)
+        del batch["skipped"]
+        return batch
 
     arguments = TrainingArguments(
         output_dir=str(tmp_path / "out"),
@@ -290,16 +295,17 @@ def test_the_trainer_pretrains_and_evaluates(clips, tmp_path):
         save_strategy="no",
         report_to="none",
         remove_unused_columns=False,
+        label_names=["bool_masked_pos"],
         use_cpu=True,
     )
     dataset = PretrainingClips(clips, examples, seed=0, shuffle=False)
-    trainer = Trainer(model, arguments, train_dataset=dataset, eval_dataset=dataset, data_collator=collate)
+    trainer = Trainer(objective, arguments, train_dataset=dataset, eval_dataset=dataset, data_collator=collate)
     before = trainer.evaluate()["eval_loss"]
     trainer.train()
     losses = [row["eval_loss"] for row in trainer.state.log_history if "eval_loss" in row]
     assert len(losses) == 2
     assert losses[1] < losses[0] < before
-    trainer.save_model(tmp_path / "saved")
+    objective.model_to_save().save_pretrained(tmp_path / "saved")
     again = SsambaForPreTraining.from_pretrained(tmp_path / "saved")
     torch.testing.assert_close(again.state_dict(), {k: v.cpu() for k, v in model.state_dict().items()})
     shutil.rmtree(tmp_path / "saved")

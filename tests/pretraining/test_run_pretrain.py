@@ -32,13 +32,19 @@ from transformers import AutoFeatureExtractor, AutoModel, AutoModelForPreTrainin
 
 from hf_audio_ssm.audio.decoding import read_audio
 from hf_audio_ssm.common.errors import InputError
+from hf_audio_ssm.data.pretraining import PretrainingExamples
 from hf_audio_ssm.models.patch_encoder.packing import draw_patchout
+from hf_audio_ssm.objectives.masked_patches import MaskedPatches
+from hf_audio_ssm.training.pretraining import run as pretraining_run
 from hf_audio_ssm.training.pretraining.arguments import (
     PretrainingArguments,
     PretrainingDataArguments,
     PretrainingModelArguments,
 )
 from hf_audio_ssm.training.pretraining.batches import TrainingBatches
+from hf_audio_ssm.training.pretraining.evaluation import Evaluation
+from hf_audio_ssm.training.pretraining.model_and_data import load_data, make_model
+from hf_audio_ssm.training.pretraining.run import PretrainingRun
 from hf_audio_ssm.training.pretraining.run_folder import comparable, read_checkpoint, steps_in
 from hf_audio_ssm.training.pretraining.schedule import Schedule
 
@@ -222,11 +228,12 @@ def test_a_run_writes_models_pictures_logs_and_checkpoints(clips, tmp_path, run)
     # The last evaluation, again, from what was saved.
     model = AutoModelForPreTraining.from_pretrained(out / "evaluations" / "step-6").eval()
     data, _, _ = run_pretrain.parse_arguments(command_line(clips, out))
-    _, clips_to_evaluate = run_pretrain.load_data(data, seed=0)
-    examples = run_pretrain.PretrainingExamples(feature_extractor, model.config, 18, random_crop=False)
-    evaluation = run_pretrain.Evaluation(clips_to_evaluate, examples, num_workers=0, batch_size=12)
+    _, clips_to_evaluate = load_data(data, seed=0)
+    objective = MaskedPatches(model, feature_extractor)
+    examples = PretrainingExamples(feature_extractor, objective.make_example, random_crop=False, is_training=False)
+    evaluation = Evaluation(clips_to_evaluate, examples, objective, num_workers=0, batch_size=12)
     reset_accelerate()
-    metrics, skipped = evaluation.run(Accelerator(), model, tmp_path / "again.png")
+    metrics, skipped = evaluation.run(Accelerator(), objective, tmp_path / "again.png")
     assert metrics == pytest.approx({name: logged[6, f"eval/{name}"] for name in metrics}, rel=1e-5)
     assert skipped == []
 
@@ -257,8 +264,8 @@ def test_unusable_clips_are_reported_and_the_run_ends_well(clips, tmp_path, run,
 def test_the_speed_is_that_of_training_alone(clips, tmp_path, run, monkeypatch):
     """A step takes a second by a clock of its own, and an evaluation, between two rows of the log, a hundred."""
     seconds, logged = [0.0], []
-    monkeypatch.setattr(run_pretrain, "time", SimpleNamespace(perf_counter=lambda: seconds[0]))
-    compute_losses, evaluate = run_pretrain.compute_losses, run_pretrain.Evaluation.run
+    monkeypatch.setattr(pretraining_run, "time", SimpleNamespace(perf_counter=lambda: seconds[0]))
+    train_batch, evaluate = PretrainingRun.train_batch, Evaluation.run
 
     def count(amount, function):
         def counted(*arguments):
@@ -267,8 +274,8 @@ def test_the_speed_is_that_of_training_alone(clips, tmp_path, run, monkeypatch):
 
         return counted
 
-    monkeypatch.setattr(run_pretrain, "compute_losses", count(1, compute_losses))
-    monkeypatch.setattr(run_pretrain.Evaluation, "run", count(100, evaluate))
+    monkeypatch.setattr(PretrainingRun, "train_batch", count(1, train_batch))
+    monkeypatch.setattr(Evaluation, "run", count(100, evaluate))
     monkeypatch.setattr(Accelerator, "log", lambda self, values, step: logged.append(values))
     run_pretrain.main(*run_pretrain.parse_arguments(command_line(clips, tmp_path, logging_steps=2)))
     tokens = 4 * (3 * 8 + 1)
@@ -480,7 +487,7 @@ def test_the_papers_configurations(size, masked):
     assert (training.adam_beta1, training.adam_beta2, training.weight_decay) == (0.95, 0.999, 5e-8)
     assert (training.lr_scheduler_type, training.lr_patience) == ("plateau", 2)
     assert training.output_dir == f"outputs/ssamba_{size}_{masked}"
-    made, feature_extractor = run_pretrain.make_model(
+    made, feature_extractor = make_model(
         PretrainingModelArguments(config_overrides=json.dumps({**model.overrides, "num_hidden_layers": 2}))
     )
     assert made.config.patch_grid(feature_extractor.max_length) == (8, 64)
@@ -544,6 +551,12 @@ def test_other_encoders_and_ways_to_compute(clips, tmp_path, run, changes):
         ({"config_overrides": "{"}, "--config_overrides must be JSON, got '{'"),
         ({"config_overrides": '{"hidden": 3}'}, "SsambaConfig has no field 'hidden'"),
         ({"config_overrides": '{"num_hidden_layers": 3}'}, "num_hidden_layers"),
+        ({"objective": "nothing"}, "--objective must be one of masked_patches, got 'nothing'"),
+        ({"objective_options": "[1]"}, r"--objective_options must map names to values, got '\[1\]'"),
+        (
+            {"objective_options": '{"three_masks": true}'},
+            "--objective_options: masked_patches cannot take .*'three_masks'",
+        ),
         ({"model_type": "nothing"}, "cannot make the model nothing"),
         ({"model_name_or_path": "nowhere/at all"}, "cannot make the model nowhere/at all"),
         ({"num_masked_patches": 24}, "--num_masked_patches must be below the number of patches of a clip, 24, got 24"),
@@ -553,7 +566,10 @@ def test_other_encoders_and_ways_to_compute(clips, tmp_path, run, changes):
         ({"streaming": True, "max_steps": None}, "--streaming needs --max_steps"),
         ({"streaming": True, "cache_dir": "cache"}, "--cache_dir keeps filter banks of whole data sets"),
         ({"resume_from_checkpoint": "latest"}, "--resume_from_checkpoint latest: no checkpoint in"),
-        ({"resume_from_checkpoint": "nowhere"}, "--resume_from_checkpoint nowhere: is no checkpoint of this script"),
+        (
+            {"resume_from_checkpoint": "nowhere"},
+            "--resume_from_checkpoint must be a checkpoint of this script, got nowhere",
+        ),
     ],
 )
 def test_what_cannot_be_is_refused_before_anything_is_written(clips, tmp_path, run, changes, message):
@@ -571,15 +587,24 @@ def test_a_folder_without_audio_is_refused(tmp_path, run):
 @pytest.mark.parametrize(
     ("what", "name", "value", "message"),
     [
-        ("config", "hidden_size", 48, "is of another run, whose hidden_size was 32, not 48"),
+        (
+            "config",
+            "hidden_size",
+            48,
+            "must be a checkpoint of this run, got .* of a run whose hidden_size was 32, not 48",
+        ),
         ("config", "num_masked_patches", 5, "whose num_masked_patches was None, not 5"),
         ("data", "seed", 3, "whose seed was 0, not 3"),
         ("data", "two_masks", True, "whose two_masks was False, not True"),
+        ("data", "objective", "other", "whose objective was 'masked_patches', not 'other'"),
     ],
 )
 def test_the_checkpoint_of_another_run_is_refused(tmp_path, what, name, value, message):
-    model, _ = run_pretrain.make_model(PretrainingModelArguments(config_overrides=json.dumps(SMALL)))
-    state = {"config": comparable(model.config.to_dict()), "data": {"seed": 0, "two_masks": False}}
+    model, _ = make_model(PretrainingModelArguments(config_overrides=json.dumps(SMALL)))
+    state = {
+        "config": comparable(model.config.to_dict()),
+        "data": {"seed": 0, "two_masks": False, "objective": "masked_patches"},
+    }
     (tmp_path / "run.json").write_text(json.dumps(state))
     arguments = PretrainingArguments(resume_from_checkpoint=str(tmp_path))
     read_checkpoint(arguments, **state)
@@ -612,13 +637,14 @@ def test_errors_of_the_script_are_one_line(tmp_path):
 
 def test_two_masks_take_nce_from_one_and_mse_from_the_other(clips, tmp_path):
     torch.manual_seed(0)
-    model, feature_extractor = run_pretrain.make_model(
+    model, feature_extractor = make_model(
         PretrainingModelArguments(config_overrides=json.dumps({**SMALL, "drop_path_rate": 0.0}))
     )
     inputs = torch.randn(3, 48, 128)
     masks = [torch.rand(3, 24) < 0.5 for _ in range(2)]
     batch = {"input_values": inputs, "bool_masked_pos": masks[0], "generative_bool_masked_pos": masks[1]}
-    losses = run_pretrain.compute_losses(model, model, batch)
+    output = MaskedPatches(model, feature_extractor, two_masks=True)(**batch)
+    losses = {"loss": output.loss, **output.metrics}
     first, second = (model(inputs, bool_masked_pos=mask) for mask in masks)
     torch.testing.assert_close(losses["nce"], first.nce)
     torch.testing.assert_close(losses["accuracy"], first.accuracy)
@@ -630,7 +656,7 @@ def test_two_masks_without_what_patchout_leaves_out():
     """Neither loss depends on patches that were not read."""
     torch.manual_seed(0)
     overrides = {**SMALL, "drop_path_rate": 0.0, "patchout": 0.5}
-    model, _ = run_pretrain.make_model(PretrainingModelArguments(config_overrides=json.dumps(overrides)))
+    model, extractor = make_model(PretrainingModelArguments(config_overrides=json.dumps(overrides)))
     inputs, masks = torch.randn(3, 48, 128), [torch.rand(3, 24) < 0.7 for _ in range(2)]
     torch.manual_seed(1)
     kept = draw_patchout(6, (8, 3), model.config)
@@ -643,7 +669,8 @@ def test_two_masks_without_what_patchout_leaves_out():
     for values in (inputs, other):
         torch.manual_seed(1)
         batch = {"input_values": values, "bool_masked_pos": masks[0], "generative_bool_masked_pos": masks[1]}
-        losses.append(run_pretrain.compute_losses(model.train(), model, batch))
+        output = MaskedPatches(model, extractor, two_masks=True).train()(**batch)
+        losses.append({"loss": output.loss, **output.metrics})
     for name, value in losses[0].items():
         assert value > 0 or name == "accuracy"
         torch.testing.assert_close(losses[1][name], value)

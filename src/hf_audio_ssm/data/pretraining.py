@@ -1,11 +1,11 @@
 # Copyright 2026 The hf-audio-ssm authors.
 # SPDX-License-Identifier: Apache-2.0
 """
-Batches for masked spectrogram patch modelling: crops, filter banks and masks, made in the data loader's workers.
+Examples and batches for pretraining: clips that data loader workers read, crop and turn into an objective's examples.
 
-Everything random about an example (its crop, its mask) is drawn from the seed and the example's place in the run,
-not from the state of a worker or a process. So a run can be taken up anywhere, and any number of workers and processes
-make the same batches of it.
+Everything random about an example (its crops, its masks) is drawn from the seed and the example's place in the run, and not
+from the state of a worker or a process. So a run can continue anywhere, and any number of workers and processes make the
+same batches.
 """
 
 import dataclasses
@@ -18,51 +18,48 @@ import numpy as np
 import soxr
 import torch
 from datasets.distributed import split_dataset_by_node
-from torch.utils.data import Dataset, IterableDataset, Sampler, get_worker_info
+from torch.utils.data import Dataset, IterableDataset, Sampler, default_collate, get_worker_info
 from transformers.feature_extraction_utils import FeatureExtractionMixin
 
 from ..audio.decoding import MIN_SECONDS, read_audio
+from ..audio.frames import seconds_spanned
 from ..common.errors import ClipError, InputError
-from ..models.patch_encoder.configuration_patch_encoder import PatchEncoderConfig
-from ..models.patch_encoder.masked_patch_modeling import draw_patch_mask
 from .augmentation import mix_waveforms
-from .filter_banks import FRAMES_PER_SECOND, read_filter_bank
+from .filter_banks import read_filter_bank
 
 
-# So many clips one after another that cannot be used mean that the data cannot.
+# The run ends after this many unusable clips in a row.
 MAX_UNUSABLE = 100
 
 
 @dataclasses.dataclass(frozen=True)
 class PretrainingExamples:
     """
-    Makes examples of clips: the encoder's input and its mask.
+    Makes examples of clips: reads a clip as the arguments say, and leaves the rest to an objective.
 
     Args:
         feature_extractor (`FeatureExtractionMixin`): Turns samples into the encoder's input.
-        config (`PatchEncoderConfig`): The encoder's configuration: its grid of patches and the clusters of its masks.
-        num_masked_patches (`int`): Patches to mask in each clip.
-        num_masks (`int`, *optional*, defaults to 1): Independent masks for each clip.
+        make_example (callable): Makes an example, a `dict` of tensors and numbers, of a [`PretrainingClip`].
         random_crop (`bool`, *optional*, defaults to `True`):
             Whether clips longer than the input are cropped anywhere, instead of at their beginning.
         speed (`float`, *optional*, defaults to 0.0):
-            Clips are played faster or slower by up to this share, which moves pitch and formants as well: other voices.
+            Clips are played faster or slower by up to this share. This moves pitch and formants, as another voice does.
         mixup (`float`, *optional*, defaults to 0.0):
             Share of clips that another one is mixed into: their waveforms, each minus its mean, in shares drawn from
             Beta(10, 10).
+        is_training (`bool`, *optional*, defaults to `True`): Whether the examples are for training, not for evaluation.
     """
 
     feature_extractor: FeatureExtractionMixin
-    config: PatchEncoderConfig
-    num_masked_patches: int
-    num_masks: int = 1
+    make_example: Callable[["PretrainingClip"], dict[str, Any]]
     random_crop: bool = True
     speed: float = 0.0
     mixup: float = 0.0
+    is_training: bool = True
 
     def __call__(
         self, row: Mapping[str, Any], rng: np.random.Generator, draw_row: Callable[[], Mapping[str, Any]]
-    ) -> dict[str, torch.Tensor]:
+    ) -> dict[str, Any]:
         """
         Makes an example.
 
@@ -72,34 +69,17 @@ class PretrainingExamples:
             draw_row (callable): Gives another row, to mix in.
 
         Returns:
-            `dict` of `input_values`, float32 (frames, mel bins), and `bool_masked_pos`, bool (masks, patches).
+            `dict`: What `make_example` returns.
 
         Raises:
             [`ClipError`]: If the clip cannot be used.
         """
-        if "filter_bank" in row:
-            values = read_filter_bank(row, self.feature_extractor, rng if self.random_crop else None)
-            input_values = torch.from_numpy(values)
-        else:
-            samples = self.read(row, rng)
-            if self.mixup and rng.random() < self.mixup:
-                samples = mix_waveforms(samples, self.read(draw_row(), rng), share=rng.beta(10, 10))
-            rate = self.feature_extractor.sampling_rate
-            input_values = self.feature_extractor(samples, sampling_rate=rate, return_tensors="pt")["input_values"][0]
-        mask = draw_patch_mask(
-            self.num_masks,
-            self.config.patch_grid(len(input_values)),
-            self.num_masked_patches,
-            self.config.mask_cluster_sizes,
-            generator=torch.Generator().manual_seed(int(rng.integers(2**63))),
-        )
-        return {"input_values": input_values, "bool_masked_pos": mask}
+        return self.make_example(PretrainingClip(row, rng, draw_row, self))
 
     def read(self, row: Mapping[str, Any], rng: np.random.Generator) -> np.ndarray:
         """As many samples as the encoder takes, (samples,); raises [`ClipError`]."""
         speed = rng.uniform(1 - self.speed, 1 + self.speed) if self.speed else 1.0
-        # The last frame of 25 ms reaches 15 ms beyond the next one's start.
-        max_seconds = speed * (self.feature_extractor.max_length / FRAMES_PER_SECOND + 0.015)
+        max_seconds = speed * seconds_spanned(self.feature_extractor.max_length)
         rate = self.feature_extractor.sampling_rate
         samples = read_audio(row["audio"], rate, max_seconds, rng if self.random_crop else None, refuse_silence=True)
         if speed == 1.0:
@@ -109,15 +89,71 @@ class PretrainingExamples:
         return other_speed if len(other_speed) >= MIN_SECONDS * rate else samples
 
 
+@dataclasses.dataclass(frozen=True)
+class PretrainingClip:
+    """
+    A clip of which an objective makes an example. Nothing is read before a method asks for it.
+
+    Args:
+        row (mapping): The clip's row, with the columns that the objective names.
+        rng (`np.random.Generator`): Draws all that is random about the example.
+        draw_row (callable): Gives another row of the data.
+        examples ([`PretrainingExamples`]): How to read clips.
+    """
+
+    row: Mapping[str, Any]
+    rng: np.random.Generator
+    draw_row: Callable[[], Mapping[str, Any]]
+    examples: PretrainingExamples
+
+    @property
+    def is_training(self) -> bool:
+        """Whether the example is for training, not for evaluation."""
+        return self.examples.is_training
+
+    def samples(self) -> np.ndarray:
+        """
+        Reads a crop of the clip, with speed and mixup: float32 samples, (samples,). Each call draws another crop.
+
+        Raises:
+            [`ClipError`]: If the clip cannot be used.
+            [`InputError`]: If only its filter bank was kept.
+        """
+        if "filter_bank" in self.row:
+            raise InputError("--cache_dir must be left out: this objective reads samples, got filter banks")
+        samples = self.examples.read(self.row, self.rng)
+        if self.examples.mixup and self.rng.random() < self.examples.mixup:
+            other = self.examples.read(self.draw_row(), self.rng)
+            samples = mix_waveforms(samples, other, share=self.rng.beta(10, 10))
+        return samples
+
+    def input_values(self, samples: np.ndarray | None = None) -> torch.Tensor:
+        """
+        Makes the encoder's input: float32 (frames, mel bins). Each call without `samples` reads another crop.
+
+        Args:
+            samples (`np.ndarray` of shape `(samples,)`, *optional*): What [`samples`] gave, as it was or augmented.
+
+        Raises:
+            [`ClipError`]: If the clip cannot be used.
+        """
+        extractor = self.examples.feature_extractor
+        if samples is None and "filter_bank" in self.row:
+            crop = self.rng if self.examples.random_crop else None
+            return torch.from_numpy(read_filter_bank(self.row, extractor, crop))
+        samples = self.samples() if samples is None else samples
+        return extractor(samples, sampling_rate=extractor.sampling_rate, return_tensors="pt")["input_values"][0]
+
+
 class PretrainingClips(Dataset):
     """
-    Examples by their place in the run, for ever: a new order of all clips in each epoch. A clip that cannot be used is
+    Examples by their place in the run, without end: each epoch has a new order of all clips. A clip that cannot be used is
     listed in `skipped`, with its path and the reason, and another one takes its place.
 
     Args:
         dataset (`datasets.Dataset`): The clips.
-        examples ([`PretrainingExamples`]): What to make of them.
-        seed (`int`): Of everything that is random.
+        examples ([`PretrainingExamples`]): Makes the examples.
+        seed (`int`): Seed of everything that is random.
         shuffle (`bool`, *optional*, defaults to `True`): Whether to shuffle the clips.
     """
 
@@ -129,7 +165,7 @@ class PretrainingClips(Dataset):
         self._epoch, self._order = -1, np.arange(len(dataset))
 
     def __len__(self) -> int:
-        """Clips in an epoch; places beyond are of the next ones."""
+        """The number of clips in an epoch. Places beyond it belong to later epochs."""
         return len(self.dataset)
 
     def index(self, position: int) -> int:
@@ -137,14 +173,14 @@ class PretrainingClips(Dataset):
         epoch, offset = divmod(position, len(self.dataset))
         if self.shuffle and epoch != self._epoch:
             self._epoch = epoch
-            # The last word keeps the orders apart from the draws of examples.
+            # The last number keeps the draws of orders apart from those of examples.
             self._order = np.random.default_rng((self.seed, epoch, MAX_UNUSABLE)).permutation(len(self.dataset))
         return int(self._order[offset])
 
     def __getitem__(self, position: int) -> dict[str, Any]:
         index, skipped = self.index(position), []
         while True:
-            # Each try's own draws, which so depend on nothing that a broken clip did.
+            # Each try has its own draws, so they do not depend on a broken clip before.
             rng = np.random.default_rng((self.seed, position, len(skipped)))
             if skipped:
                 index = int(rng.integers(len(self.dataset)))
@@ -162,8 +198,8 @@ class PretrainingClips(Dataset):
 
 class PositionBatches(Sampler):
     """
-    Places in the run, batch by batch, for one of several processes: each batch of all processes together is a run of
-    places, of which each process takes its part.
+    Places in the run, batch by batch, for one of several processes. A batch of all processes is a range of places, and each
+    process takes its part of it.
 
     Args:
         batch_size (`int`): Clips in a batch of one process.
@@ -191,17 +227,17 @@ class PositionBatches(Sampler):
 
 class PretrainingStream(IterableDataset):
     """
-    Examples of a streamed data set, for ever, in shuffled order; each process and worker reads its own shards. A clip that
-    cannot be used is listed in the next example's `skipped`.
+    Examples of a streamed data set, without end, in shuffled order. Each process and worker reads its own shards. A clip
+    that cannot be used is listed in the next example's `skipped`.
 
-    A stream cannot jump: to take it up, a worker reads again, without decoding, what it read in its epoch before. Each
-    example's `place` says how far its worker was then: (worker, epoch, rows read).
+    A stream cannot jump. To continue, a worker reads the rows of its epoch again, without decoding them. Each example's
+    `place` says how far its worker was then: (worker, epoch, rows read).
 
     Args:
         dataset (`datasets.IterableDataset`): The clips, with one shard for each worker of each process or more.
-        examples ([`PretrainingExamples`]): What to make of them.
-        seed (`int`): Of everything that is random.
-        buffer_size (`int`, *optional*, defaults to 1000): Rows that are shuffled among each other.
+        examples ([`PretrainingExamples`]): Makes the examples.
+        seed (`int`): Seed of everything that is random.
+        buffer_size (`int`, *optional*, defaults to 1000): Rows in the shuffle buffer.
         rank (`int`, *optional*, defaults to 0): This process.
         world_size (`int`, *optional*, defaults to 1): Processes.
         places (`Mapping[int, tuple[int, int]]`, *optional*): Where to begin: worker -> (epoch, rows read).
@@ -227,12 +263,12 @@ class PretrainingStream(IterableDataset):
 
     @property
     def num_shards(self) -> int:
-        """Shards of this process: as many workers can share them."""
+        """The number of shards of this process, and so the most workers that can share them."""
         return self.rows(epoch=0).num_shards
 
     def rows(self, epoch: int) -> datasets.IterableDataset:
         """The rows that this process and its workers read in an epoch, in its order."""
-        # Not `set_epoch`: workers share that number, and need not be in the same epoch.
+        # Not `set_epoch`: workers share its number, but can be in different epochs.
         generator = np.random.default_rng((self.seed, epoch))
         shuffled = self.dataset.shuffle(generator=generator, buffer_size=self.buffer_size)
         return split_dataset_by_node(shuffled, self.rank, self.world_size)
@@ -270,7 +306,7 @@ class PretrainingStream(IterableDataset):
                 skipped = []
             if not number:
                 raise InputError(
-                    "the stream has no clip for each worker; use fewer workers, or a source of more shards"
+                    "a worker got no clip of the stream; use fewer workers or processes, or a source with more shards"
                 )
             epoch, rows_read = epoch + 1, 0
 
@@ -282,23 +318,24 @@ def refuse_unusable(skipped: Sequence[tuple[str, str]]) -> None:
         raise InputError(f"{len(skipped)} clips in a row cannot be used, the last of them {clip}: {reason}")
 
 
-def collate_pretraining(examples: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def collate_pretraining(
+    examples: Sequence[Mapping[str, Any]],
+    collate: Callable[[Sequence[Mapping[str, Any]]], dict[str, Any]] = default_collate,
+) -> dict[str, Any]:
     """
     Puts examples into a batch.
 
+    Args:
+        examples (`Sequence[Mapping]`): The examples of [`PretrainingClips`] or [`PretrainingStream`].
+        collate (callable, *optional*): Puts together what the objective made; by default, stacks tensors and numbers.
+
     Returns:
-        `dict` of `input_values`, float32 (batch, frames, mel bins); `bool_masked_pos`, bool (batch, patches), and with a
-        second mask `generative_bool_masked_pos` of the same shape; `skipped`, a list of (clip, reason); and of a stream
-        `place`, that of the last example.
+        `dict` of what `collate` returns; `skipped`, a list of (clip, reason); and of a stream `place`, that of the last
+        example.
     """
-    masks = torch.stack([example["bool_masked_pos"] for example in examples], dim=1)
-    batch = {
-        "input_values": torch.stack([example["input_values"] for example in examples]),
-        "bool_masked_pos": masks[0],
-        "skipped": [clip for example in examples for clip in example["skipped"]],
-    }
-    if len(masks) > 1:
-        batch["generative_bool_masked_pos"] = masks[1]
+    own = ("skipped", "place")
+    batch = collate([{name: value for name, value in example.items() if name not in own} for example in examples])
+    batch["skipped"] = [clip for example in examples for clip in example["skipped"]]
     if "place" in examples[-1]:
         batch["place"] = examples[-1]["place"]
     return batch

@@ -85,9 +85,11 @@ def undecoded(dataset: AnyDataset, source: str, column: str = "audio") -> AnyDat
     return dataset.cast_column(column, datasets.Audio(decode=False))
 
 
-def load_source(source: str, streaming: bool = False) -> datasets.Dataset | datasets.IterableDataset:
+def load_source(
+    source: str, streaming: bool = False, columns: Sequence[str] = ()
+) -> datasets.Dataset | datasets.IterableDataset:
     """
-    Unlabelled clips of one source, as a data set with the one column `audio`, undecoded.
+    Clips of one source, as a data set with the column `audio`, undecoded.
 
     Args:
         source (`str`):
@@ -96,15 +98,21 @@ def load_source(source: str, streaming: bool = False) -> datasets.Dataset | data
             `name:configuration@split` (the split is `train` unless given).
         streaming (`bool`, *optional*, defaults to `False`):
             Whether to read the source bit by bit while it is used.
+        columns (`Sequence[str]`, *optional*): Other columns to keep, where the source has them.
 
     Raises:
         [`InputError`]: If the source cannot be found or read, is empty, or has no audio column.
     """
-    return undecoded(open_source(source, streaming), source).select_columns("audio")
+    dataset = undecoded(open_source(source, streaming), source)
+    return dataset.select_columns(["audio", *(name for name in columns if name in dataset.column_names)])
 
 
 def load_sources(
-    sources: Sequence[str], weights: Sequence[float] | None = None, streaming: bool = False, seed: int = 0
+    sources: Sequence[str],
+    weights: Sequence[float] | None = None,
+    streaming: bool = False,
+    seed: int = 0,
+    columns: Sequence[str] = (),
 ) -> datasets.Dataset | datasets.IterableDataset:
     """
     One data set of several sources, see [`load_source`].
@@ -116,16 +124,21 @@ def load_sources(
             that end earlier. Without weights the sources are concatenated.
         streaming (`bool`, *optional*, defaults to `False`): Whether to stream them.
         seed (`int`, *optional*, defaults to 0): Of the draws between sources.
+        columns (`Sequence[str]`, *optional*): Other columns to keep. Clips of a source that lacks one hold None.
 
     Raises:
         [`InputError`]: If a source cannot be used, or the weights do not fit the sources.
     """
     _check_weights(sources, weights)
-    return _mix([load_source(source, streaming) for source in sources], weights, seed)
+    return _mix([load_source(source, streaming, columns) for source in sources], weights, seed)
 
 
 def load_and_hold_out(
-    sources: Sequence[str], weights: Sequence[float] | None = None, num_clips: int = 1000, seed: int = 0
+    sources: Sequence[str],
+    weights: Sequence[float] | None = None,
+    num_clips: int = 1000,
+    seed: int = 0,
+    columns: Sequence[str] = (),
 ) -> tuple[datasets.Dataset, datasets.Dataset]:
     """
     As [`load_sources`], without some clips, and these.
@@ -134,12 +147,13 @@ def load_and_hold_out(
         sources, weights: As in [`load_sources`].
         num_clips (`int`, *optional*, defaults to 1000): Clips to hold out, drawn from all sources; at most a tenth of all.
         seed (`int`, *optional*, defaults to 0): Of all draws.
+        columns (`Sequence[str]`, *optional*): As in [`load_sources`].
 
     Raises:
         [`InputError`]: As [`load_sources`], and if there are fewer than ten clips.
     """
     _check_weights(sources, weights)
-    loaded = [load_source(source) for source in sources]
+    loaded = [load_source(source, columns=columns) for source in sources]
     clips = datasets.concatenate_datasets(loaded)
     count = min(num_clips, len(clips) // 10)
     if not count:

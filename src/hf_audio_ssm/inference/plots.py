@@ -13,10 +13,10 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.patches import Rectangle
 from sklearn.metrics import ConfusionMatrixDisplay, confusion_matrix
-from transformers import PreTrainedModel
 
+from ..audio.frames import frames_to_seconds
 from ..common.whole_files import replacing
-from ..data.labelled_collator import FRAMES_PER_SECOND, LabelledClipCollator
+from ..data.labelled_collator import LabelledClipCollator
 from ..models.patch_encoder.configuration_patch_encoder import PatchEncoderConfig
 
 
@@ -45,7 +45,7 @@ def draw_spectrogram(
     values `limits` (`vmin`, `vmax`).
     """
     values = np.asarray(input_values).T
-    extent = (start, start + values.shape[1] / FRAMES_PER_SECOND, 0, values.shape[0])
+    extent = (start, start + frames_to_seconds(values.shape[1]), 0, values.shape[0])
     axes.imshow(values, origin="lower", aspect="auto", extent=extent, cmap=cmap, **limits)
     axes.set(xlabel="time (s)", ylabel="mel bin")
     # Names of classes may hold dollars, which are no formulas.
@@ -71,18 +71,18 @@ def draw_similarity(
     rows, columns = values.shape
     height, width = config.patch_shape
     # A patch is heard where its middle is; patches may overlap or leave gaps.
-    left = start + (width - config.time_stride) / 2 / FRAMES_PER_SECOND
+    left = start + frames_to_seconds((width - config.time_stride) / 2)
     bottom = (height - config.frequency_stride) / 2
-    right, top = left + columns * config.time_stride / FRAMES_PER_SECOND, bottom + rows * config.frequency_stride
+    right, top = left + frames_to_seconds(columns * config.time_stride), bottom + rows * config.frequency_stride
     limits = axes.get_xlim(), axes.get_ylim()
     # What is half as similar as the best patch is hardly seen.
     alpha = 0.85 * np.clip(values / max(values.max(), 1e-6), 0, 1) ** 3
     style = {"origin": "lower", "aspect": "auto", "cmap": "plasma", "vmin": 0, "vmax": 1}
     image = axes.imshow(values, extent=(left, right, bottom, top), alpha=alpha, **style)
     row, column = divmod(int(values.argmax()), columns)
-    corner = (start + column * config.time_stride / FRAMES_PER_SECOND, row * config.frequency_stride)
+    corner = (start + frames_to_seconds(column * config.time_stride), row * config.frequency_stride)
     frame = {"fill": False, "edgecolor": "white", "linewidth": 2}
-    axes.add_patch(Rectangle(corner, width / FRAMES_PER_SECOND, height, **frame))
+    axes.add_patch(Rectangle(corner, frames_to_seconds(width), height, **frame))
     axes.set(xlim=limits[0], ylim=limits[1])
     return image
 
@@ -203,24 +203,15 @@ def plot_similarity(
     return figure
 
 
-def plot_reconstruction(
-    model: PreTrainedModel, input_values: torch.Tensor, bool_masked_pos: torch.Tensor, predictions: torch.Tensor
-) -> Figure:
+def plot_reconstruction(inputs: torch.Tensor, visible: torch.Tensor, reconstruction: torch.Tensor) -> Figure:
     """
-    The masked input, its reconstruction, and their difference, of the first three clips of a batch.
+    What a model saw of clips, its reconstruction, and the difference from the true spectrograms, a row for each clip.
 
     Args:
-        model (`PreTrainedModel`): The pretraining model.
-        input_values (`torch.Tensor` of shape `(batch_size, frames, num_mel_bins)`): The spectrograms.
-        bool_masked_pos (`torch.BoolTensor` of shape `(batch_size, patches)`): True for the masked patches.
-        predictions (`torch.Tensor` of shape `(batch_size, patches, patch values)`): The generative predictions.
+        inputs (`torch.Tensor` of shape `(clips, frames, mel bins)`): The true spectrograms.
+        visible (`torch.Tensor` of the same shape): What the model saw of them, with NaN elsewhere.
+        reconstruction (`torch.Tensor` of the same shape): What it made of them.
     """
-    shown = slice(0, 3)
-    inputs, mask = input_values[shown].float(), bool_masked_pos[shown, :, None]
-    patches = model.patchify(inputs)
-    length = inputs.shape[1]
-    reconstruction = model.unpatchify(torch.where(mask, predictions[shown].float(), patches), length)
-    visible = model.unpatchify(torch.where(mask, torch.nan, patches), length)
     panels = {"masked input": visible, "reconstruction": reconstruction, "difference": reconstruction - inputs}
 
     figure = Figure(figsize=(12, 2.5 * len(inputs)), layout="tight")

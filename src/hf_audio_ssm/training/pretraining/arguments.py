@@ -1,6 +1,6 @@
 # Copyright 2026 The hf-audio-ssm authors.
 # SPDX-License-Identifier: Apache-2.0
-"""What to pretrain, on what, and how: arguments that HfArgumentParser reads from the command line or a file."""
+"""Arguments of pretraining: the data, the model and the training. HfArgumentParser reads them from the command line or files."""
 
 import json
 import math
@@ -11,10 +11,11 @@ from typing import Any
 from transformers.integrations import is_codecarbon_available
 
 from ...common.errors import InputError
+from ...objectives import objective_class
 
 
 PLATEAU = "plateau"
-# Those of transformers that need nothing but the numbers of steps come after it.
+# The paper's schedule, and those of transformers that need only the numbers of steps.
 SCHEDULES = (
     PLATEAU,
     *("linear", "cosine", "cosine_with_restarts", "polynomial", "constant", "constant_with_warmup", "inverse_sqrt"),
@@ -22,11 +23,23 @@ SCHEDULES = (
 
 
 def check_at_least(arguments: Any, minimum: float, *names: str) -> None:
-    """Refuses numbers below `minimum`, or not finite, naming the argument; None passes."""
+    """Refuses numbers below `minimum`, or not finite; None passes."""
     for name in names:
         value = getattr(arguments, name)
         if value is not None and not minimum <= value < math.inf:
             raise InputError(f"--{name} must be at least {minimum}, got {value}")
+
+
+def read_json_map(arguments: Any, name: str) -> dict[str, Any]:
+    """Reads an argument that is a JSON object."""
+    text = getattr(arguments, name)
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise InputError(f"--{name} must be JSON, got {text!r} ({error})") from error
+    if not isinstance(value, dict):
+        raise InputError(f"--{name} must map names to values, got {text!r}")
+    return value
 
 
 @dataclass
@@ -41,25 +54,27 @@ class PretrainingDataArguments:
         },
     )
     train_weights: list[float] | None = field(
-        default=None, metadata={"help": "How often each source is drawn from. Default: as often as it has clips."}
+        default=None, metadata={"help": "Weight of each source in the draw of clips. Default: its number of clips."}
     )
     eval_data: list[str] = field(
-        default_factory=list, metadata={"help": "Sources to evaluate on. Default: clips held out of `train_data`."}
+        default_factory=list, metadata={"help": "Sources to evaluate on. Default: clips held out from `train_data`."}
     )
     num_eval_clips: int = field(
         default=1000,
-        metadata={"help": "Clips to evaluate on, at most; where they are held out, at most a tenth of all."},
+        metadata={"help": "Most clips to evaluate on. If they are held out, at most a tenth of all clips."},
     )
-    streaming: bool = field(default=False, metadata={"help": "Read the sources bit by bit while training."})
-    shuffle_buffer_size: int = field(default=1000, metadata={"help": "Streamed clips shuffled among each other."})
-    num_workers: int = field(default=2, metadata={"help": "Processes that read clips, for each training process."})
+    streaming: bool = field(default=False, metadata={"help": "Stream the sources during training."})
+    shuffle_buffer_size: int = field(default=1000, metadata={"help": "Clips in the shuffle buffer of a stream."})
+    num_workers: int = field(
+        default=2, metadata={"help": "Worker processes that read clips, for each training process."}
+    )
     cache_dir: str | None = field(
-        default=None, metadata={"help": "Folder in which to keep the filter banks of all clips, computed once."}
+        default=None, metadata={"help": "Folder for the filter banks of all clips, computed once."}
     )
     normalization: str = field(
         default="audioset",
         metadata={
-            "help": "Mean and standard deviation of the filter banks: AudioSet's, as published, or those of the data.",
+            "help": "Mean and standard deviation of the filter banks: those published for AudioSet, or those of the data.",
             "choices": ["audioset", "data"],
         },
     )
@@ -67,7 +82,8 @@ class PretrainingDataArguments:
         default=True, metadata={"help": "Crop long clips anywhere instead of at their beginning."}
     )
     speed: float = field(
-        default=0.0, metadata={"help": "Share by which clips are played faster or slower at most, with their pitch."}
+        default=0.0,
+        metadata={"help": "Most by which clips are played faster or slower, as a share; moves their pitch."},
     )
     mixup: float = field(default=0.0, metadata={"help": "Share of clips that another one is mixed into."})
 
@@ -90,16 +106,18 @@ class PretrainingDataArguments:
 
 @dataclass
 class PretrainingModelArguments:
-    """What to train."""
+    """What to train, and what it learns."""
 
     model_name_or_path: str | None = field(
-        default=None, metadata={"help": "Pretrained model to go on from, instead of a new one."}
+        default=None, metadata={"help": "Pretrained model to start from. Default: a new model."}
     )
     model_type: str = field(default="ssamba", metadata={"help": "Encoder of a new model."})
     config_overrides: str = field(
         default="{}",
-        metadata={"help": "Fields of the configuration that differ, as JSON: '{\"hidden_size\": 384}'."},
+        metadata={"help": "Fields of the configuration to change, as JSON: '{\"hidden_size\": 384}'."},
     )
+    objective: str = field(default="masked_patches", metadata={"help": "Objective: what the model learns."})
+    objective_options: str = field(default="{}", metadata={"help": "Arguments of the objective, as JSON."})
     num_masked_patches: int | None = field(
         default=None, metadata={"help": "Patches to mask in training. Default: the share of 400 in 512."}
     )
@@ -107,59 +125,65 @@ class PretrainingModelArguments:
         default=None, metadata={"help": "Weight of the reconstruction error. Default: the configuration's, 10."}
     )
     two_masks: bool = field(
-        default=False, metadata={"help": "A mask and a pass of its own for each loss, as the original code does."}
+        default=False, metadata={"help": "Use a mask and a pass for each loss, as the original code does."}
     )
 
     def __post_init__(self) -> None:
-        try:
-            overrides = json.loads(self.config_overrides)
-        except json.JSONDecodeError as error:
-            raise InputError(f"--config_overrides must be JSON, got {self.config_overrides!r} ({error})") from error
-        if not isinstance(overrides, dict):
-            raise InputError(f"--config_overrides must map names to values, got {self.config_overrides!r}")
+        objective_class(self.objective)
+        self.overrides = read_json_map(self, "config_overrides")
         for name in ("num_masked_patches", "generative_loss_weight"):
             if getattr(self, name) is not None:
-                overrides[name] = getattr(self, name)
-        self.overrides = overrides
+                self.overrides[name] = getattr(self, name)
+        self.options = read_json_map(self, "objective_options")
+        if self.two_masks:
+            self.options["two_masks"] = True
 
 
 @dataclass
 class PretrainingArguments:
     """How to train."""
 
-    output_dir: str = field(default="outputs/pretraining", metadata={"help": "Folder for everything that is written."})
-    max_steps: int | None = field(default=None, metadata={"help": "Steps of the optimiser; wins over epochs."})
-    num_train_epochs: float = field(default=10.0, metadata={"help": "Passes over the data, where it is not streamed."})
-    per_device_train_batch_size: int = field(default=64, metadata={"help": "Clips in a batch of one process."})
-    per_device_eval_batch_size: int = field(default=64, metadata={"help": "The same in evaluation."})
-    gradient_accumulation_steps: int = field(default=1, metadata={"help": "Batches in a step of the optimiser."})
+    output_dir: str = field(default="outputs/pretraining", metadata={"help": "Folder for all output."})
+    max_steps: int | None = field(
+        default=None, metadata={"help": "Steps of the optimizer; overrides the number of epochs."}
+    )
+    num_train_epochs: float = field(default=10.0, metadata={"help": "Passes over the data, unless it is streamed."})
+    per_device_train_batch_size: int = field(
+        default=64, metadata={"help": "Clips in a training batch of one process."}
+    )
+    per_device_eval_batch_size: int = field(
+        default=64, metadata={"help": "Clips in an evaluation batch of one process."}
+    )
+    gradient_accumulation_steps: int = field(default=1, metadata={"help": "Batches in a step of the optimizer."})
     learning_rate: float = field(default=1e-4, metadata={"help": "Learning rate after the warm-up."})
     adam_beta1: float = field(default=0.95, metadata={"help": "AdamW's decay of the mean gradient."})
     adam_beta2: float = field(default=0.999, metadata={"help": "AdamW's decay of the mean squared gradient."})
-    weight_decay: float = field(default=5e-8, metadata={"help": "AdamW's weight decay, of all but vectors."})
-    max_grad_norm: float | None = field(default=None, metadata={"help": "Norm to clip gradients at. Default: none."})
+    weight_decay: float = field(
+        default=5e-8, metadata={"help": "AdamW's weight decay. Vectors and positions do not decay."}
+    )
+    max_grad_norm: float | None = field(
+        default=None, metadata={"help": "Clip gradients to this norm. Default: no clipping."}
+    )
     lr_scheduler_type: str = field(
         default=PLATEAU,
         metadata={
-            "help": "`plateau` (the paper's): halved when the validation accuracy has stopped rising; or one of "
-            f"transformers': {', '.join(SCHEDULES[1:])}."
+            "help": "`plateau` (the paper's): halve the learning rate when the validation metric has stopped improving; or a "
+            f"schedule of transformers: {', '.join(SCHEDULES[1:])}."
         },
     )
-    lr_patience: int = field(default=2, metadata={"help": "Evaluations without a rise that `plateau` lets pass."})
+    lr_patience: int = field(default=2, metadata={"help": "Evaluations without improvement that `plateau` waits for."})
     warmup_steps: int = field(default=1000, metadata={"help": "Steps over which the learning rate rises from zero."})
     mixed_precision: str = field(
         default="no", metadata={"help": "Number format of the computation.", "choices": ["no", "bf16", "fp16"]}
     )
     torch_compile: bool = field(default=False, metadata={"help": "Compile the model."})
     gradient_checkpointing: bool = field(
-        default=False, metadata={"help": "Compute activations twice, to save memory."}
+        default=False, metadata={"help": "Compute activations again in the backward pass, to save memory."}
     )
-    logging_steps: int = field(default=50, metadata={"help": "Steps between two rows of the log."})
+    logging_steps: int = field(default=50, metadata={"help": "Steps between two entries of the log."})
     eval_steps: int = field(default=4000, metadata={"help": "Steps between two evaluations."})
     save_steps: int = field(default=1000, metadata={"help": "Steps between two checkpoints."})
-    save_total_limit: int = field(
-        default=2, metadata={"help": "Checkpoints, and models of evaluations, that are kept."}
-    )
+    save_total_limit: int = field(default=2, metadata={"help": "Checkpoints, and models of evaluations, to keep."})
     resume_from_checkpoint: str | None = field(
         default=None, metadata={"help": "Checkpoint to continue from: a folder, or `latest` of `output_dir`."}
     )
@@ -169,12 +193,14 @@ class PretrainingArguments:
     )
     track_emissions: bool = field(
         default=False,
-        metadata={"help": "Have codecarbon estimate the CO2 of a run that is not continued, for its card."},
+        metadata={"help": "Estimate CO2 with codecarbon, for the card. Not for a continued run."},
     )
     push_to_hub: str | None = field(
         default=None, metadata={"help": "Repository of the Hub, org/name, to upload the best model to at the end."}
     )
-    seed: int = field(default=0, metadata={"help": "Of the weights, the order of clips, the crops and the masks."})
+    seed: int = field(
+        default=0, metadata={"help": "Seed for the weights, the order of clips, the crops and the masks."}
+    )
 
     def __post_init__(self) -> None:
         check_at_least(

@@ -1,14 +1,16 @@
 # Copyright 2026 The hf-audio-ssm authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Batches of pretraining examples, from any one on."""
+"""Batches of pretraining examples, from any batch on."""
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Generator
+from functools import partial
 from typing import Any
 
 import datasets
 import torch
 from accelerate import Accelerator
+from torch.utils.data import default_collate
 
 from ...common.errors import InputError
 from ...data.pretraining import (
@@ -21,31 +23,51 @@ from ...data.pretraining import (
 from .arguments import PretrainingDataArguments
 
 
-def make_loader(dataset: torch.utils.data.Dataset, num_workers: int, **kwargs: Any) -> torch.utils.data.DataLoader:
-    """A data loader whose workers leave SIGTERM, which a job's end may send to all of them, to the main process."""
+def make_loader(
+    dataset: torch.utils.data.Dataset, num_workers: int, collate: Callable = default_collate, **kwargs: Any
+) -> torch.utils.data.DataLoader:
+    """
+    Makes a data loader. Its workers ignore SIGTERM, which a scheduler may send to all processes of a job: the main process
+    handles it.
+
+    Args:
+        dataset (`Dataset`): [`PretrainingClips`] or [`PretrainingStream`].
+        num_workers (`int`): Worker processes.
+        collate (callable, *optional*): The objective's, see [`collate_pretraining`].
+        kwargs: More arguments of `DataLoader`.
+    """
     return torch.utils.data.DataLoader(
         dataset,
-        collate_fn=collate_pretraining,
+        collate_fn=partial(collate_pretraining, collate=collate),
         num_workers=num_workers,
         worker_init_fn=ignore_sigterm,
         pin_memory=torch.cuda.is_available(),
-        # Its own, so that a loader that is made again takes nothing from the model's random numbers.
+        # Its own generator, so that a new loader does not change the model's random numbers.
         generator=torch.Generator(),
         **kwargs,
     )
 
 
 def ignore_sigterm(worker: int) -> None:
-    """In a worker: leaves SIGTERM to the main process."""
+    """Ignores SIGTERM in a worker."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 class TrainingBatches:
     """
-    The training batches of this process from any one on, of clips or a stream, and the position to continue from.
+    The training batches of this process, of clips or a stream, from any batch on, and the position to continue from.
 
-    A stream's workers take turns: batch b is of worker b % workers. To take it up, all go back to their state before the
-    last full turn, and the batches of that turn that were used are passed over.
+    A stream's workers take turns: batch b comes from worker b % workers. To continue, all workers go back to their state before
+    the last full turn, and the batches of that turn that were used are skipped.
+
+    Args:
+        dataset (`datasets.Dataset` or `datasets.IterableDataset`): The clips.
+        examples ([`PretrainingExamples`]): Makes examples of them.
+        arguments ([`PretrainingDataArguments`]): How to read them.
+        batch_size (`int`): Clips in a batch of one process.
+        seed (`int`): Seed of everything that is random.
+        accelerator (`Accelerator`): Knows this process among all.
+        collate (callable, *optional*): The objective's, see [`collate_pretraining`].
     """
 
     def __init__(
@@ -56,14 +78,16 @@ class TrainingBatches:
         batch_size: int,
         seed: int,
         accelerator: Accelerator,
+        collate: Callable = default_collate,
     ):
         self.dataset = dataset
         self.examples = examples
         self.arguments = arguments
         self.batch_size = batch_size
         self.seed = seed
+        self.collate = collate
         self.ranks = {"rank": accelerator.process_index, "world_size": accelerator.num_processes}
-        # The batch that a run of the script begins with, and the place in the run of its first clip.
+        # The batch to begin with, and the place in the run of its first clip.
         self.start, self.start_place = 0, 0
         self.streaming = isinstance(dataset, datasets.IterableDataset)
         self.num_workers = arguments.num_workers
@@ -73,13 +97,13 @@ class TrainingBatches:
         self.places: dict[int, tuple[int, int]] = {}
         self.places_before_turn: dict[int, tuple[int, int]] = {}
 
-    def iterate(self, start: int, stop: int) -> Iterator[dict[str, Any]]:
+    def iterate(self, start: int, stop: int) -> Generator[dict[str, Any], None, None]:
         """Yields batches `start` ... `stop` - 1."""
         self.start = start
         if not self.streaming:
             clips = PretrainingClips(self.dataset, self.examples, self.seed)
             batches = PositionBatches(self.batch_size, self.start_place, stop - start, **self.ranks)
-            yield from make_loader(clips, self.num_workers, batch_sampler=batches)
+            yield from make_loader(clips, self.num_workers, self.collate, batch_sampler=batches)
             return
         stream = PretrainingStream(
             self.dataset,
@@ -90,7 +114,7 @@ class TrainingBatches:
             places=self.places,
         )
         turn = max(1, self.num_workers)
-        loader = make_loader(stream, self.num_workers, batch_size=self.batch_size)
+        loader = make_loader(stream, self.num_workers, self.collate, batch_size=self.batch_size)
         for number, batch in enumerate(loader, start=start - start % turn):
             if number % turn == 0:
                 self.places_before_turn = dict(self.places)
@@ -102,7 +126,7 @@ class TrainingBatches:
                 return
 
     def count_clips(self, done: int) -> int:
-        """Clips in the first `done` batches of all processes, of which there may have been more or fewer before."""
+        """The clips in the first `done` batches of all processes; their number may have changed between parts of the run."""
         return self.start_place + (done - self.start) * self.batch_size * self.ranks["world_size"]
 
     def position(self, done: int) -> dict[str, Any]:
@@ -115,11 +139,11 @@ class TrainingBatches:
         }
 
     def load_position(self, position: dict[str, Any]) -> None:
-        """Goes on from what [`position`] returned."""
+        """Continues from what [`position`] returned."""
         if self.streaming and position["num_workers"] != self.num_workers:
             raise InputError(
-                f"a stream continues with as many workers as before: --num_workers must be {position['num_workers']}, "
-                f"got {self.num_workers}"
+                f"--num_workers must be {position['num_workers']}, as before: a stream continues with the same number of "
+                f"workers, got {self.num_workers}"
             )
         self.start_place = position["place"]
         self.places = {int(worker): tuple(place) for worker, place in position["places"].items()}

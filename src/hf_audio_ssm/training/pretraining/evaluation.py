@@ -1,6 +1,6 @@
 # Copyright 2026 The hf-audio-ssm authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Losses on the validation clips in the course of pretraining."""
+"""Means of the loss and the metrics over batches, and the evaluation on the validation clips in the course of pretraining."""
 
 import math
 from pathlib import Path
@@ -14,10 +14,8 @@ from tqdm import tqdm
 
 from ...data.pretraining import PretrainingClips, PretrainingExamples
 from ...inference.plots import plot_reconstruction, save_figure
+from ...objectives import Objective, ObjectiveOutput
 from .batches import make_loader
-
-
-LOSSES = ("loss", "nce", "mse", "accuracy")
 
 
 def to_device(batch: dict[str, Any], device: torch.device) -> dict[str, Any]:
@@ -28,16 +26,60 @@ def to_device(batch: dict[str, Any], device: torch.device) -> dict[str, Any]:
     }
 
 
-class Evaluation:
-    """Losses and accuracy on the validation clips, always with the same masks: 400 of 512 patches, or that share."""
+class Means:
+    """Means of the loss and the metrics over the batches of all processes."""
 
-    def __init__(self, dataset: datasets.Dataset, examples: PretrainingExamples, num_workers: int, batch_size: int):
+    def __init__(self) -> None:
+        # By name: the sum of values times counts, and the sum of counts.
+        self.totals: dict[str, torch.Tensor] = {}
+
+    @torch.no_grad()
+    def add(self, output: ObjectiveOutput, num_clips: int) -> None:
+        """Adds what the objective computed of a batch of `num_clips` clips; with 0, the batch does not count."""
+        for name, value in {"loss": output.loss, **(output.metrics or {})}.items():
+            value = value.detach().float()
+            own = (output.counts or {}).get(name) if num_clips else None
+            count = torch.full_like(value, num_clips) if own is None else own.to(value)
+            # The mean of no cases may be NaN.
+            total = torch.where(count > 0, value * count, 0.0)
+            self.totals[name] = self.totals.get(name, value.new_zeros(2)) + torch.stack([total, count])
+
+    def compute(self, accelerator: Accelerator) -> dict[str, float]:
+        """The means by name; NaN where nothing was counted."""
+        totals = accelerator.reduce(torch.stack(list(self.totals.values())), reduction="sum").tolist()
+        return {
+            name: total / count if count else math.nan
+            for name, (total, count) in zip(self.totals, totals, strict=True)
+        }
+
+
+class Evaluation:
+    """
+    The loss and the metrics on the validation clips, whose examples are the same each time.
+
+    Args:
+        dataset (`datasets.Dataset`): The validation clips.
+        examples ([`PretrainingExamples`]): Makes their examples.
+        objective ([`Objective`]): Whose loss and metrics to compute.
+        num_workers (`int`): Processes that read clips.
+        batch_size (`int`): Clips in a batch of one process.
+    """
+
+    def __init__(
+        self,
+        dataset: datasets.Dataset,
+        examples: PretrainingExamples,
+        objective: Objective,
+        num_workers: int,
+        batch_size: int,
+    ):
         self.clips = PretrainingClips(dataset, examples, seed=0, shuffle=False)
+        self.objective = objective
         self.num_workers = num_workers
         self.batch_size = batch_size
 
     def batches(self, rank: int, world_size: int) -> list[list[int]]:
-        """This process's clips; all processes get as many batches, as sharded models need, the last of which may be empty."""
+        """The clips of this process. All processes get the same number of batches, as sharded models need; the last may be empty."""
         count = len(self.clips.dataset)
         rounds = math.ceil(count / (world_size * self.batch_size))
         share = list(range(rank, count, world_size))
@@ -46,26 +88,37 @@ class Evaluation:
     def run(
         self, accelerator: Accelerator, model: nn.Module, picture: Path
     ) -> tuple[dict[str, float], list[tuple[str, str]]]:
-        """Mean losses and accuracy over the clips, and clips that could not be used; draws a picture of some clips."""
-        encoder = accelerator.unwrap_model(model)
+        """
+        Evaluates.
+
+        Args:
+            accelerator (`Accelerator`): The run's.
+            model (`nn.Module`): The objective, as accelerate prepared it.
+            picture (`Path`): Where to draw a reconstruction, if the objective makes one.
+
+        Returns:
+            The means of the loss and the metrics by name, and the clips that could not be used, as (clip, reason).
+        """
         batches = self.batches(accelerator.process_index, accelerator.num_processes)
-        # For an empty batch the model computes some clip, which does not count.
-        loader = make_loader(self.clips, self.num_workers, batch_sampler=[batch or [0] for batch in batches])
-        totals, skipped = torch.zeros(5, device=accelerator.device), []
+        # In place of an empty batch the model computes the first clip, which does not count.
+        sampler = [batch or [0] for batch in batches]
+        loader = make_loader(self.clips, self.num_workers, self.objective.collate, batch_sampler=sampler)
+        means, skipped = Means(), []
         model.eval()
         bar = tqdm(loader, desc="Evaluating", unit="batch", leave=False, disable=not accelerator.is_main_process)
         for number, (positions, batch) in enumerate(zip(batches, bar, strict=True)):
+            skipped += batch.pop("skipped")
             batch = to_device(batch, accelerator.device)
-            skipped += batch["skipped"]
             with torch.no_grad():
-                outputs = model(input_values=batch["input_values"], bool_masked_pos=batch["bool_masked_pos"])
-            means = [outputs.loss, outputs.nce, outputs.mse, outputs.accuracy]
-            totals += len(positions) * torch.stack([totals.new_ones(()), *(mean.float() for mean in means)])
-            if number == 0 and accelerator.is_main_process:
-                figure = plot_reconstruction(
-                    encoder, batch["input_values"], batch["bool_masked_pos"], outputs.generative_predictions
-                )
-                save_figure(figure, picture)
+                output = model(**batch)
+                means.add(output, len(positions))
+                if number == 0 and accelerator.is_main_process:
+                    self.draw(batch, output, picture)
         model.train()
-        count, *sums = accelerator.reduce(totals, reduction="sum").tolist()
-        return dict(zip(LOSSES, (value / count for value in sums), strict=True)), skipped
+        return means.compute(accelerator), skipped
+
+    def draw(self, batch: dict[str, Any], output: ObjectiveOutput, picture: Path) -> None:
+        """Draws what the objective reconstructed of a batch, if it does."""
+        reconstruction = self.objective.reconstruct(batch, output)
+        if reconstruction is not None:
+            save_figure(plot_reconstruction(*reconstruction), picture)

@@ -1,6 +1,6 @@
 # Copyright 2026 The hf-audio-ssm authors.
 # SPDX-License-Identifier: Apache-2.0
-"""What a pretraining run writes, and the checkpoint that it continues from."""
+"""What a pretraining run writes, and the checkpoint that it continues."""
 
 import csv
 import json
@@ -18,15 +18,16 @@ from transformers import FeatureExtractionMixin
 from ...common.errors import InputError
 from ...common.whole_files import replacing
 from ...hub.card_callback import write_card
-from .arguments import PretrainingArguments
+from ...objectives import Objective
+from .arguments import PretrainingArguments, PretrainingDataArguments, PretrainingModelArguments
 
 
-# Fields of a configuration that say where it came from, or what may change in the middle of a run.
+# Fields of a configuration that say where it came from, or that may change during a run.
 NOT_COMPARED = ("_name_or_path", "architectures", "auto_map", "dtype", "transformers_version")
 
 
 def replace_folder(partial: Path, folder: Path) -> None:
-    """Gives a finished folder its name; one that had the name before goes."""
+    """Gives a finished folder its name, and removes the folder that had the name before."""
     if folder.exists():
         old = folder.with_name(f".{folder.name}.old")
         shutil.rmtree(old, ignore_errors=True)
@@ -38,13 +39,19 @@ def replace_folder(partial: Path, folder: Path) -> None:
 
 
 def steps_in(folder: Path) -> list[Path]:
-    """The folders step-N in a folder, by N."""
+    """The folders step-N in a folder, in the order of N."""
     found = [path for path in folder.glob("step-*") if path.name.removeprefix("step-").isdigit()]
     return sorted(found, key=lambda path: int(path.name.removeprefix("step-")))
 
 
 class RunFolder:
-    """Everything that is written to `output_dir`; folders get their name when they are complete, and the oldest go."""
+    """
+    Everything that is written to `output_dir`. A folder gets its name when it is complete; the oldest are removed.
+
+    Args:
+        accelerator (`Accelerator`): The run's.
+        arguments ([`PretrainingArguments`]): Where to write, and how many folders to keep.
+    """
 
     def __init__(self, accelerator: Accelerator, arguments: PretrainingArguments):
         self.accelerator = accelerator
@@ -54,7 +61,7 @@ class RunFolder:
         self.skipped: dict[str, str] = {}
 
     def set_aside(self, step: int) -> None:
-        """Renames what an earlier run left of steps after `step`, which would be taken for this run's, to `earlier-...`."""
+        """Renames what an earlier run left of steps after `step` to `earlier-...`, so that it is not taken for this run's."""
         if self.accelerator.is_main_process:
             earlier = [
                 folder
@@ -72,7 +79,7 @@ class RunFolder:
         self.accelerator.wait_for_everyone()
 
     def partial(self, folder: Path) -> Path:
-        """An empty folder, made by the main process, in which to write what becomes `folder`."""
+        """Makes an empty folder, in the main process, for what becomes `folder` when it is complete."""
         partial = folder.with_name(f".{folder.name}.partial")
         if self.accelerator.is_main_process:
             shutil.rmtree(partial, ignore_errors=True)
@@ -81,7 +88,7 @@ class RunFolder:
         return partial
 
     def finish(self, partial: Path, folder: Path) -> None:
-        """Gives what is written its name, and removes the oldest folders beside it."""
+        """Gives the folder its name, and removes the oldest folders beside it."""
         self.accelerator.wait_for_everyone()
         if self.accelerator.is_main_process:
             replace_folder(partial, folder)
@@ -90,7 +97,7 @@ class RunFolder:
         self.accelerator.wait_for_everyone()
 
     def save_checkpoint(self, state: dict[str, Any]) -> Path:
-        """Everything that it takes to continue after `state["step"]`."""
+        """Writes all that a run needs to continue after `state["step"]`."""
         folder = self.path / "checkpoints" / f"step-{state['step']}"
         partial = self.partial(folder)
         self.accelerator.save_state(partial)
@@ -104,20 +111,33 @@ class RunFolder:
     def save_model(
         self,
         model: nn.Module,
+        objective: Objective,
         feature_extractor: FeatureExtractionMixin,
         make_card: Callable[[str], ModelCard],
         step: int,
         is_best: bool,
     ) -> None:
-        """The model as `from_pretrained` loads it, with its feature extractor and card, by the name of what that loads."""
+        """
+        Writes the objective's model as `from_pretrained` loads it, with its feature extractor and its card.
+
+        Args:
+            model (`nn.Module`): The objective, as accelerate prepared it.
+            objective ([`Objective`]): The objective itself.
+            feature_extractor (`FeatureExtractionMixin`): The model's feature extractor.
+            make_card (callable): Makes the card, of the name that its example loads.
+            step (`int`): Steps done.
+            is_best (`bool`): Whether this is the best model so far.
+        """
         folder = self.path / "evaluations" / f"step-{step}"
-        # Those of a compiled model are named after its wrapper.
-        weights = {
-            name.removeprefix("_orig_mod."): value for name, value in self.accelerator.get_state_dict(model).items()
-        }
+        saved = objective.model_to_save()
+        prefix = next(f"{name}." for name, module in objective.named_modules() if module is saved)
+        # A compiled model puts its wrapper's name before those of the weights.
+        states = self.accelerator.get_state_dict(model).items()
+        states = {name.removeprefix("_orig_mod."): value for name, value in states}
+        weights = {name.removeprefix(prefix): value for name, value in states.items() if name.startswith(prefix)}
         partial = self.partial(folder)
         if self.accelerator.is_main_process:
-            self.accelerator.unwrap_model(model).save_pretrained(partial, state_dict=weights)
+            saved.save_pretrained(partial, state_dict=weights)
             feature_extractor.save_pretrained(partial)
             write_card(make_card(f"./{self.path.resolve().name}/evaluations/{folder.name}"), partial)
             if is_best:
@@ -129,7 +149,7 @@ class RunFolder:
         self.finish(partial, folder)
 
     def report_skipped(self, skipped: list[tuple[str, str]]) -> None:
-        """Adds clips that could not be used, of all processes, to the list."""
+        """Adds the clips that could not be used, of all processes, to the list."""
         before = len(self.skipped)
         self.skipped.update(gather_object(skipped))
         if self.accelerator.is_main_process and len(self.skipped) > before:
@@ -139,14 +159,50 @@ class RunFolder:
 
 
 def comparable(config: dict[str, Any]) -> dict[str, Any]:
-    """What a configuration says of the model, as JSON holds it."""
+    """The fields of a configuration that must not change when a run continues, as JSON holds them."""
     return json.loads(json.dumps({name: value for name, value in config.items() if name not in NOT_COMPARED}))
+
+
+def comparable_arguments(
+    data: PretrainingDataArguments,
+    model: PretrainingModelArguments,
+    arguments: PretrainingArguments,
+    num_processes: int,
+) -> dict[str, Any]:
+    """The arguments that must not change when a run continues, as JSON holds them."""
+    names = ["train_data", "train_weights", "streaming", "random_crop", "speed", "mixup"]
+    compared = {name: getattr(data, name) for name in names}
+    compared |= {
+        "objective": model.objective,
+        "objective_options": model.options,
+        "two_masks": model.two_masks,
+        "seed": arguments.seed,
+        "lr_scheduler_type": arguments.lr_scheduler_type,
+    }
+    if data.streaming:
+        compared |= {
+            "shuffle_buffer_size": data.shuffle_buffer_size,
+            "num_processes": num_processes,
+            "per_device_train_batch_size": arguments.per_device_train_batch_size,
+            "gradient_accumulation_steps": arguments.gradient_accumulation_steps,
+        }
+    return compared
 
 
 def read_checkpoint(
     arguments: PretrainingArguments, config: dict[str, Any], data: dict[str, Any]
 ) -> tuple[Path, dict]:
-    """The checkpoint to continue from and its state, if it is one of this run."""
+    """
+    Finds the checkpoint to continue from, and reads its state.
+
+    Args:
+        arguments ([`PretrainingArguments`]): Which checkpoint.
+        config (`dict`): What [`comparable`] gives for this run.
+        data (`dict`): What [`comparable_arguments`] gives for this run.
+
+    Raises:
+        [`InputError`]: If there is no such checkpoint, or another run wrote it.
+    """
     folder = Path(arguments.resume_from_checkpoint)
     if arguments.resume_from_checkpoint == "latest":
         found = steps_in(Path(arguments.output_dir) / "checkpoints")
@@ -156,13 +212,15 @@ def read_checkpoint(
     try:
         state = json.loads((folder / "run.json").read_text(encoding="utf-8"))
     except (OSError, json.JSONDecodeError) as error:
-        raise InputError(f"--resume_from_checkpoint {folder}: is no checkpoint of this script ({error})") from error
+        raise InputError(
+            f"--resume_from_checkpoint must be a checkpoint of this script, got {folder} ({error})"
+        ) from error
     for what, now in (("config", config), ("data", data)):
         before = state.get(what, {})
         for name in sorted(set(now) | set(before)):
             if now.get(name) != before.get(name):
                 raise InputError(
-                    f"--resume_from_checkpoint {folder}: is of another run, whose {name} was "
-                    f"{before.get(name)!r}, not {now.get(name)!r}; to go on from its model, use --model_name_or_path"
+                    f"--resume_from_checkpoint must be a checkpoint of this run, got {folder} of a run whose {name} was "
+                    f"{before.get(name)!r}, not {now.get(name)!r}; to start from its model, use --model_name_or_path"
                 )
     return folder, state
