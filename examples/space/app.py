@@ -22,9 +22,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from hf_audio_ssm.audio.decoding import read_audio
-from hf_audio_ssm.cli.classify import load_classifier
+from hf_audio_ssm.audio.frames import frames_to_seconds, samples_spanned, seconds_spanned
 from hf_audio_ssm.common.errors import ClipError, InputError
-from hf_audio_ssm.inference.plots import FRAMES_PER_SECOND, draw_similarity, draw_spectrogram
+from hf_audio_ssm.hub.loading import load_checkpoint
+from hf_audio_ssm.inference.plots import draw_similarity, draw_spectrogram
 
 
 TEST_CLIPS = Path(__file__).resolve().parents[1] / "spoken_words" / "test"
@@ -32,7 +33,7 @@ EXAMPLES = ("yes/en-us-f5.flac", "no/en-gb-m2.flac", "left/en-us-f5.flac", "stop
 # Of local fonts: the usual themes load theirs from the web.
 THEME = gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
 CSS = ".gradio-container {max-width: 1100px !important; margin: auto}"
-TITLE = "# What do you hear?\nRecord a sound or upload a file: the model says what it takes it for."
+TITLE = "# What do you hear?\nRecord a sound or upload a file. The model guesses what it is."
 HINT = " Click a label to see which patches of the spectrogram speak for it."
 FREQUENCIES = (100, 300, 1000, 2000, 4000, 8000, 16000)
 
@@ -88,7 +89,7 @@ class Listener:
     """
 
     def __init__(self, model: str):
-        self.model, self.feature_extractor = load_classifier(model, revision=None)
+        self.model, self.feature_extractor = load_checkpoint(model, "audio-classification", called=f"--model {model}")
         self.config = self.model.config
         self.has_prototypes = self.config.classifier_type == "prototypical"
 
@@ -102,7 +103,7 @@ class Listener:
         """
         rate = self.feature_extractor.sampling_rate
         samples = read_audio(path, rate)
-        longest = int((self.feature_extractor.max_length / FRAMES_PER_SECOND + 0.015) * rate)
+        longest = samples_spanned(self.feature_extractor.max_length, rate)
         start = loudest_part(samples, longest)
         part = samples[start : start + longest]
         inputs = self.feature_extractor(part, sampling_rate=rate, return_tensors="pt", return_attention_mask=True)
@@ -114,7 +115,7 @@ class Listener:
         return Hearing(
             inputs["input_values"][0].numpy(),
             start / rate,
-            start / rate + frames / FRAMES_PER_SECOND,
+            start / rate + frames_to_seconds(frames),
             len(samples) / rate,
             {self.config.id2label[index]: score for index, score in enumerate(scores.tolist())},
             outputs.similarity_maps[0].amax(dim=1).numpy() if self.has_prototypes else None,
@@ -147,7 +148,7 @@ class Listener:
         # Unless a patch of it scores.
         _, columns = similarity_map.shape
         last = similarity_map.argmax() % columns * self.config.time_stride + self.config.patch_shape[1]
-        axes.set_xlim(hearing.start, max(hearing.end, hearing.start + last / FRAMES_PER_SECOND))
+        axes.set_xlim(hearing.start, max(hearing.end, hearing.start + frames_to_seconds(last)))
         figure.colorbar(image, ax=axes, label="similarity")
         title = f"Similarity to the prototypes of “{label}”, {similarity_map.max():.2f} at best"
         axes.set_title(title, parse_math=False)
@@ -156,13 +157,11 @@ class Listener:
 
 def describe(hearing: Hearing) -> str:
     """What was listened to."""
-    heard = len(hearing.input_values) / FRAMES_PER_SECOND
-    # A frame is 15 ms longer than the step between two.
-    if hearing.seconds <= heard + 0.015:
+    length = len(hearing.input_values)
+    if hearing.seconds <= seconds_spanned(length):
         return f"The sound is {hearing.seconds:.2f} s long."
-    return (
-        f"Of {hearing.seconds:.1f} s, the loudest {heard:g} s are heard: {hearing.start:.2f} to {hearing.end:.2f} s."
-    )
+    heard = f"the loudest {frames_to_seconds(length):g} s are heard: {hearing.start:.2f} to {hearing.end:.2f} s"
+    return f"Of {hearing.seconds:.1f} s, {heard}."
 
 
 def make_demo(model: str) -> gr.Blocks:

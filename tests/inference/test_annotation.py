@@ -20,7 +20,9 @@ from hf_audio_ssm import SsambaConfig, SsambaFeatureExtractor, SsambaForAudioCla
 from hf_audio_ssm import SsambaForAudioFrameClassification as FrameModel
 from hf_audio_ssm.audio import streaming
 from hf_audio_ssm.common.errors import ClipError
-from hf_audio_ssm.inference import annotation
+from hf_audio_ssm.inference import annotate as annotate_module
+from hf_audio_ssm.inference import windows
+from hf_audio_ssm.inference.annotation import Annotation
 
 
 RATE = 16000
@@ -135,25 +137,25 @@ def test_events_are_found(checkpoint, recording, limits):
 
 def test_windows_are_merged_in_the_middle_of_their_overlap(checkpoint, monkeypatch):
     """Each time step is taken from the window in which it lies further from the edge; none is missing, none twice."""
-    windows = []
+    seen = []
 
     def score(model, values):
         # What a window says of a step: which window it is, and which step of the recording.
-        start = sum(len(window) - 100 for window in windows)
-        windows.append(values)
+        start = sum(len(window) - 100 for window in seen)
+        seen.append(values)
         steps = np.arange(-(-len(values) // 10))
-        return np.stack((np.full(len(steps), len(windows)), start // 10 + steps, steps), axis=1)
+        return np.stack((np.full(len(steps), len(seen)), start // 10 + steps, steps), axis=1)
 
-    monkeypatch.setattr(annotation, "_score", score)
+    monkeypatch.setattr(annotate_module, "_score", score)
     samples = make_recording(25.0)
     block = {"array": samples, "sampling_rate": RATE}
     model, feature_extractor = (
         FrameModel.from_pretrained(checkpoint),
         SsambaFeatureExtractor.from_pretrained(checkpoint),
     )
-    monkeypatch.setattr(annotation, "decode_events", lambda *_, **__: pd.DataFrame({"offset": []}))
+    monkeypatch.setattr(annotate_module, "decode_events", lambda *_, **__: pd.DataFrame({"offset": []}))
     found = hf_audio_ssm.annotate([block], model, feature_extractor, window_seconds=8.0, overlap_seconds=1.0)
-    assert [len(window) for window in windows] == [800, 800, 800, 398]
+    assert [len(window) for window in seen] == [800, 800, 800, 398]
     assert found.scores[:, 1].tolist() == list(range(250))
     assert np.flatnonzero(np.diff(found.scores[:, 0])).tolist() == [74, 144, 214]
     assert not model.training
@@ -174,8 +176,8 @@ def test_windows_keep_the_time(patch, stride, step, monkeypatch):
         steps = model.config.num_label_steps(model.config.patch_grid(len(values))[1])
         return values[: steps * step : step, :1].numpy()
 
-    monkeypatch.setattr(annotation, "_score", score)
-    monkeypatch.setattr(annotation, "decode_events", lambda *_, **__: pd.DataFrame({"offset": []}))
+    monkeypatch.setattr(annotate_module, "_score", score)
+    monkeypatch.setattr(annotate_module, "decode_events", lambda *_, **__: pd.DataFrame({"offset": []}))
     sizes = {"hidden_size": 8, "num_hidden_layers": 2, "state_size": 4, "num_mel_bins": 16, "num_labels": 1}
     patches = {"patch_size": (16, patch), "frequency_stride": 16, "time_stride": stride, "frames_per_label": step}
     model = FrameModel(SsambaConfig(**sizes, **patches))
@@ -193,11 +195,11 @@ def test_windows_keep_the_time(patch, stride, step, monkeypatch):
 
 def test_memory_bounds_the_window():
     config = SsambaConfig.tiny()
-    assert annotation._count_window_frames(config, 2e9) == pytest.approx(
-        2 * annotation._count_window_frames(config, 1e9), abs=2
+    assert windows.count_window_frames(config, 2e9) == pytest.approx(
+        2 * windows.count_window_frames(config, 1e9), abs=2
     )
     # Tiny reads an hour in one pass within 8 GB.
-    assert 100 * 3600 < annotation._count_window_frames(config, 8e9)
+    assert 100 * 3600 < windows.count_window_frames(config, 8e9)
 
 
 def test_everything_is_written(checkpoint, recording, tmp_path):
@@ -221,8 +223,8 @@ def test_everything_is_written(checkpoint, recording, tmp_path):
 
 
 def test_the_picture_of_a_long_recording_stays_small(monkeypatch):
-    monkeypatch.setattr(annotation, "PICTURE_COLUMNS", 16)
-    spectrogram, frames = annotation._PooledSpectrogram(), torch.arange(1000.0)[:, None].expand(-1, 3)
+    monkeypatch.setattr(windows, "PICTURE_COLUMNS", 16)
+    spectrogram, frames = windows.PooledSpectrogram(), torch.arange(1000.0)[:, None].expand(-1, 3)
     for block in frames.split(37):
         spectrogram.add(block)
     image = spectrogram.image()
@@ -235,7 +237,7 @@ def test_the_picture_of_thousands_of_events_is_drawn_at_once(tmp_path):
     onsets = np.arange(20_000) * 0.7
     events = {"onset": onsets, "offset": onsets + 0.4, "label": "low", "score": 0.5}
     notes = {"onset": onsets, "offset": onsets + 0.1, "kind": "clipping", "detail": ""}
-    found = annotation.Annotation(
+    found = Annotation(
         name="many",
         seconds=14_400.0,
         events=pd.DataFrame(events),

@@ -17,43 +17,33 @@ import json
 import sys
 from pathlib import Path
 
+import torch
 from tqdm.auto import tqdm
-from transformers import AutoModelForAudioClassification, pipeline
+from transformers import PreTrainedModel, SequenceFeatureExtractor, pipeline
 
+from ..audio.decoding import read_seconds
+from ..audio.frames import frames_to_seconds, seconds_spanned
 from ..common.errors import InputError
-from ..inference.embedding import is_missing_folder, load_feature_extractor, load_merged
+from ..hub.loading import load_checkpoint
 from .clips import add_clip_arguments, choose_device, exit_code, find_files, read_batches
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The command's arguments."""
+    """Adds the command's arguments."""
     add_clip_arguments(parser)
     parser.add_argument("--top_k", type=int, default=5, help="labels to show for each file (default: %(default)s)")
 
 
-def load_classifier(model: str, revision: str | None) -> tuple:
+def load_classifier(
+    model: str, revision: str | None = None, device: str | torch.device | None = None
+) -> tuple[PreTrainedModel, SequenceFeatureExtractor]:
     """
-    A model with a trained head, and its feature extractor.
+    Loads a model with a trained head, and its feature extractor, for the argument `--model`.
 
     Raises:
         [`InputError`]: If it cannot be loaded, or has no trained head.
     """
-    if is_missing_folder(model):
-        raise InputError(f"--model {model} cannot be loaded: there is no such folder")
-    try:
-        classifier, untrained = load_merged(model, revision), None
-        if classifier is None:
-            classifier, info = AutoModelForAudioClassification.from_pretrained(
-                model, revision=revision, output_loading_info=True
-            )
-            untrained = info["missing_keys"]
-        feature_extractor = load_feature_extractor(model, revision)
-    # Weights of other shapes are a RuntimeError.
-    except (ImportError, OSError, ValueError, RuntimeError) as error:
-        raise InputError(f"--model {model} cannot be loaded: {error}") from error
-    if untrained:
-        raise InputError(f"--model {model} has no trained classifier; fine-tune it first")
-    return classifier.eval(), feature_extractor
+    return load_checkpoint(model, "audio-classification", revision, device, called=f"--model {model}")
 
 
 def run(
@@ -69,8 +59,9 @@ def run(
     if top_k < 1:
         raise InputError(f"--top_k must be at least 1, got {top_k}")
     paths, chosen_device = find_files(files), choose_device(device)
-    classifier, feature_extractor = load_classifier(model, revision)
-    rate, longest = feature_extractor.sampling_rate, feature_extractor.max_length / 100
+    classifier, feature_extractor = load_classifier(model, revision, chosen_device)
+    rate, length = feature_extractor.sampling_rate, feature_extractor.max_length
+    longest = seconds_spanned(length)
     classify = pipeline(
         "audio-classification", model=classifier, feature_extractor=feature_extractor, device=chosen_device
     )
@@ -82,12 +73,11 @@ def run(
         if json:
             write_json({"file": str(path), "error": reason})
 
-    for batch in read_batches(paths, rate, batch_size, skip, "Classifying"):
-        for path, samples in batch:
-            # A frame is 15 ms longer than the step between two.
-            if len(samples) > (longest + 0.015) * rate:
-                seconds = len(samples) / rate
-                tqdm.write(f"note: {path}: of {seconds:.1f} s, the first {longest:g} s are used", file=sys.stderr)
+    for batch in read_batches(paths, rate, batch_size, skip, "Classifying", longest):
+        for path, _ in batch:
+            if (seconds := read_seconds(path)) > longest:
+                message = f"of {seconds:.1f} s, the first {frames_to_seconds(length):g} s are used"
+                tqdm.write(f"note: {path}: {message}", file=sys.stderr)
         clips = [{"array": samples, "sampling_rate": rate} for _, samples in batch]
         for (path, _), scores in zip(batch, classify(clips, top_k=top_k, batch_size=len(clips)), strict=True):
             used += 1

@@ -1,6 +1,6 @@
 # Copyright 2026 The hf-audio-ssm authors.
 # SPDX-License-Identifier: Apache-2.0
-"""The audio files that a command is given, and reading them one after the other."""
+"""The audio files that a command is given, read batch by batch."""
 
 import argparse
 import glob
@@ -18,25 +18,23 @@ from ..data.folders import list_audio
 
 
 def add_clip_arguments(parser: argparse.ArgumentParser) -> None:
-    """The arguments of every command that reads audio files with a model."""
+    """Adds the arguments of every command that runs a model on audio files."""
     parser.add_argument(
         "files", nargs="+", metavar="FILE", help="audio files, folders, or patterns such as 'in/**/*.wav'"
     )
     parser.add_argument("-m", "--model", required=True, help="a folder, or a repository on the Hub")
     parser.add_argument("--revision", help="branch, tag or commit of the repository")
     parser.add_argument("--device", help="where to compute, such as cpu or cuda:1 (default: the GPU if there is one)")
-    parser.add_argument(
-        "--batch_size", type=int, default=8, help="files that are computed at once (default: %(default)s)"
-    )
+    parser.add_argument("--batch_size", type=int, default=8, help="files in a batch (default: %(default)s)")
     parser.add_argument("--json", action="store_true", help="write JSON to the standard output")
 
 
 def choose_device(device: str | None) -> torch.device:
     """
-    The device that is asked for, or the GPU if there is one.
+    Finds the device that is asked for, or the GPU if there is one.
 
     Raises:
-        [`InputError`]: If it is unknown, or not there.
+        [`InputError`]: If it is unknown, or missing.
     """
     try:
         chosen = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
@@ -48,7 +46,7 @@ def choose_device(device: str | None) -> torch.device:
 
 def find_files(files: list[str]) -> list[Path]:
     """
-    The files that arguments name, each once: files themselves, the audio files in folders, and those that match patterns.
+    Finds the files that arguments name, each once: files, the audio files in folders, and those that match patterns.
 
     Raises:
         [`InputError`]: If an argument names nothing.
@@ -72,7 +70,12 @@ def find_files(files: list[str]) -> list[Path]:
 
 
 def read_batches(
-    paths: list[Path], sampling_rate: int, batch_size: int, skip: Callable[[Path, str], None], description: str
+    paths: list[Path],
+    sampling_rate: int,
+    batch_size: int,
+    skip: Callable[[Path, str], None],
+    description: str,
+    max_seconds: float | None = None,
 ) -> Iterator[list[tuple[Path, np.ndarray]]]:
     """
     Reads files batch by batch, with progress (in a terminal).
@@ -81,8 +84,9 @@ def read_batches(
         paths (`list[Path]`): The files.
         sampling_rate (`int`): The rate that they are converted to, in hertz.
         batch_size (`int`): The most files in a batch.
-        skip (`Callable`): Told of each file that cannot be used, and why.
+        skip (`Callable`): Called with each file that cannot be used, and the reason.
         description (`str`): Of the progress bar.
+        max_seconds (`float`, *optional*): How much of each file is read, from its beginning; defaults to all.
 
     Yields:
         `list`: Files and their samples.
@@ -95,7 +99,7 @@ def read_batches(
     batch = []
     for path in tqdm(paths, desc=description, unit="file", disable=None):
         try:
-            batch.append((path, read_audio(path, sampling_rate)))
+            batch.append((path, read_audio(path, sampling_rate, max_seconds)))
         except ClipError as error:
             tqdm.write(f"warning: {error}", file=sys.stderr)
             skip(path, error.reason)

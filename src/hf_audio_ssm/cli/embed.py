@@ -16,7 +16,6 @@ columns `file` and `clip` and, with --frames, `frames` and `timestamps`.
 import argparse
 import json as json_module
 import os
-import tempfile
 from pathlib import Path
 from typing import BinaryIO
 
@@ -24,19 +23,21 @@ import numpy as np
 import torch
 
 from ..common.errors import InputError
-from ..inference.embedding import POOLINGS, ClipEmbedding, embed, load_encoder
+from ..common.whole_files import replacing
+from ..hub.loading import load_encoder
+from ..inference.embedding import POOLINGS, ClipEmbedding, embed
 from .clips import add_clip_arguments, choose_device, exit_code, find_files, read_batches
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The command's arguments."""
+    """Adds the command's arguments."""
     add_clip_arguments(parser)
     parser.add_argument("-o", "--output", required=True, help="the file to write, .npz or .parquet")
-    parser.add_argument("--pooling", choices=POOLINGS, help="what makes a clip of its tokens (default: the model's)")
+    parser.add_argument("--pooling", choices=POOLINGS, help="how tokens become one embedding (default: the model's)")
     parser.add_argument(
         "--layers", type=int, nargs="+", help="layers to take, counted as hidden states (default: the output)"
     )
-    parser.add_argument("--frames", action="store_true", help="write the embeddings along time, too")
+    parser.add_argument("--frames", action="store_true", help="also write the embeddings along time")
 
 
 def _check_output(output: str) -> Path:
@@ -44,11 +45,12 @@ def _check_output(output: str) -> Path:
     if path.suffix not in (".npz", ".parquet"):
         raise InputError(f"--output must end in .npz or .parquet, got {output}")
     if not path.parent.is_dir() or path.is_dir():
-        raise InputError(
-            f"--output {output}: {path if path.is_dir() else path.parent} is {'' if path.is_dir() else 'no '}folder"
-        )
+        reason = f"{path} is a folder" if path.is_dir() else f"there is no folder {path.parent}"
+        raise InputError(f"--output {output} cannot be written: {reason}")
     if not os.access(path.parent, os.W_OK):
-        raise InputError(f"--output {output}: {path.parent} may not be written to (permission denied)")
+        raise InputError(
+            f"--output {output} cannot be written: {path.parent} may not be written to (permission denied)"
+        )
     if path.suffix == ".parquet":
         try:
             import pyarrow.parquet  # noqa: F401
@@ -120,19 +122,13 @@ def run(
     for batch in read_batches(paths, rate, batch_size, skip, "Embedding"):
         clips = [samples for _, samples in batch]
         for embedding in embed(clips, rate, encoder, feature_extractor, pooling, layers, batch_size):
-            # Whatever is kept until the end: nothing on the device, no padding, and frames where they are written.
+            # Keep no memory of the device, no padding, and no frames that are not written.
             steps = embedding.frames.to("cpu", copy=True) if frames else torch.empty(0)
             embeddings.append(ClipEmbedding(embedding.clip.cpu(), steps, embedding.timestamps.cpu()))
         used += [path for path, _ in batch]
     if embeddings:
-        with tempfile.NamedTemporaryFile(dir=target.parent, prefix=f".{target.name}.", delete=False) as file:
-            try:
-                (write_npz if target.suffix == ".npz" else write_parquet)(file, used, embeddings, frames)
-            except BaseException:
-                os.unlink(file.name)
-                raise
-        os.chmod(file.name, 0o644)
-        os.replace(file.name, target)
+        with replacing(target) as partial, partial.open("wb") as file:
+            (write_npz if target.suffix == ".npz" else write_parquet)(file, used, embeddings, frames)
     if json:
         written = str(target) if embeddings else None
         print(json_module.dumps({"output": written, "files": len(used), "skipped": skipped}))

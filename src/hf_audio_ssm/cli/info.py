@@ -1,8 +1,8 @@
 # Copyright 2026 The hf-audio-ssm authors.
 # SPDX-License-Identifier: Apache-2.0
 """
-Tells what a checkpoint is: sizes, input, grid of patches, labels; which kernels are used here and why not others, and how
-long one clip takes, measured.
+Describes a checkpoint: its sizes, input, grid of patches and labels, which kernels are used here and why not others, and the
+measured time for one clip.
 
 examples:
   hf-audio-ssm info org/ssamba-tiny
@@ -19,26 +19,32 @@ import torch
 from transformers import PreTrainedModel, SequenceFeatureExtractor
 
 from .. import ops
-from ..inference.embedding import load_encoder
+from ..audio.frames import FRAMES_PER_SECOND, frames_to_seconds, samples_spanned
+from ..hub.loading import load_encoder
+from ..hub.weights import task_of
 from .clips import choose_device
 
 
 RUNS = 3
+CLASSIFICATION_TASKS = ("audio-classification", "audio-frame-classification")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The command's arguments."""
+    """Adds the command's arguments."""
     parser.add_argument("model", metavar="MODEL", help="a folder, or a repository on the Hub")
     parser.add_argument("--revision", help="branch, tag or commit of the repository")
-    parser.add_argument("--device", help="where to measure, such as cpu or cuda:1 (default: the GPU if there is one)")
+    parser.add_argument(
+        "--device", help="device to measure on, such as cpu or cuda:1 (default: the GPU if there is one)"
+    )
     parser.add_argument("--json", action="store_true", help="write JSON to the standard output")
 
 
 @torch.no_grad()
 def measure(encoder: PreTrainedModel, feature_extractor: SequenceFeatureExtractor) -> float:
-    """Seconds that a clip of the feature extractor's length takes, filter bank and encoder: the median of some runs."""
+    """Measures the seconds for a clip of the feature extractor's length, filter bank and encoder: the median of some runs."""
     rate = feature_extractor.sampling_rate
-    clip = torch.randn(rate * feature_extractor.max_length // 100, generator=torch.Generator().manual_seed(0))
+    num_samples = samples_spanned(feature_extractor.max_length, rate)
+    clip = torch.randn(num_samples, generator=torch.Generator().manual_seed(0))
     seconds = []
     for _ in range(RUNS + 1):
         start = time.perf_counter()
@@ -51,7 +57,7 @@ def measure(encoder: PreTrainedModel, feature_extractor: SequenceFeatureExtracto
 
 def describe(model: str, revision: str | None, device: str | None) -> dict[str, Any]:
     """
-    What the command tells, by name.
+    Collects what the command prints, by name.
 
     Raises:
         [`InputError`]: If the checkpoint cannot be loaded, or HF_AUDIO_SSM_BACKEND asks for kernels that are not available.
@@ -61,7 +67,7 @@ def describe(model: str, revision: str | None, device: str | None) -> dict[str, 
     config = encoder.config
     length = feature_extractor.max_length
     rows, columns = config.patch_grid(length)
-    is_classifier = any("Classification" in name for name in config.architectures or [])
+    is_classifier = task_of(config.model_type, config.architectures or []) in CLASSIFICATION_TASKS
     return {
         "model": model,
         "model_type": config.model_type,
@@ -73,12 +79,12 @@ def describe(model: str, revision: str | None, device: str | None) -> dict[str, 
         "num_mel_bins": config.num_mel_bins,
         "mean": feature_extractor.mean,
         "std": feature_extractor.std,
-        "clip_seconds": length / 100,
+        "clip_seconds": frames_to_seconds(length),
         "patch_size": list(config.patch_shape),
         "patch_strides": [config.frequency_stride, config.time_stride],
         "patch_grid": [rows, columns],
         "tokens": config.num_prefix_tokens + rows * columns,
-        "columns_per_second": 100 / config.time_stride,
+        "columns_per_second": FRAMES_PER_SECOND / config.time_stride,
         "labels": [config.id2label[index] for index in sorted(config.id2label)] if is_classifier else None,
         "kernels": ops.explain_backends(chosen_device, torch.float32),
         "device": str(chosen_device),

@@ -1,23 +1,24 @@
 # Copyright 2026 The hf-audio-ssm authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Adapters through PEFT, with the names of what to adapt, so that users need not know them."""
+"""Adapters by PEFT. The package knows which modules to adapt, so that users need not."""
 
 import os
 import tempfile
 from pathlib import Path
 
 import peft
+import transformers
 from huggingface_hub import ModelCard
 from peft.utils import ModulesToSaveWrapper
-from transformers import AutoModelForAudioClassification, PreTrainedModel
+from transformers import PreTrainedModel
 
 from ..common.errors import InputError
 from ..common.text_files import write_text
-from ..inference.embedding import read_classifier_config
 from ..models import ENCODERS
 from ..models.records import EncoderRecord
-from .names import CLASSIFIER_CONFIG, model_on_hub
+from .names import CLASSIFIER_CONFIG, model_on_hub, read_classifier_config
 from .push import push_folder
+from .weights import TASKS, check_weights, list_names, task_of, without_reports
 
 
 ADAPTER_METHODS = ("lora", "dora", "rslora", "ia3")
@@ -25,7 +26,7 @@ ADAPTER_METHODS = ("lora", "dora", "rslora", "ia3")
 
 def adapter_config(model: PreTrainedModel, method: str = "lora", **kwargs) -> peft.PeftConfig:
     """
-    The PEFT configuration that adapts a model's projections and, where it has one, trains its classification head.
+    Makes the PEFT configuration that adapts a model's projections, and trains its classification head if it has one.
 
     Args:
         model (`PreTrainedModel`): The base model.
@@ -34,7 +35,7 @@ def adapter_config(model: PreTrainedModel, method: str = "lora", **kwargs) -> pe
         kwargs: Fields of `peft.LoraConfig` (`r`, `lora_alpha`, `target_modules`, ...) or `peft.IA3Config`.
 
     Raises:
-        `ValueError`: for another method, or a model that has no default targets when none are given.
+        `ValueError`: If the method is unknown, or no targets are given for a model without default targets.
     """
     if method not in ADAPTER_METHODS:
         raise ValueError(f"`method` must be one of {', '.join(ADAPTER_METHODS)}, got {method!r}.")
@@ -61,7 +62,7 @@ def save_adapted(model: peft.PeftModel, save_directory: str | os.PathLike) -> No
     Saves adapters, the trained head, and the classifier's configuration (labels, head), which PEFT does not keep.
 
     Args:
-        model (`peft.PeftModel`): The adapted classifier.
+        model (`peft.PeftModel`): The adapted classifier (or encoder).
         save_directory (`str`): The folder.
     """
     model.save_pretrained(save_directory)
@@ -88,21 +89,21 @@ def push_adapted(
     token: str | bool | None = None,
 ) -> str:
     """
-    Uploads what [`save_adapted`] saves to a model repository on the Hub, whose card stays as it is, if it has one.
+    Uploads what [`save_adapted`] saves to a model repository on the Hub. A card that the repository has is kept.
 
     Args:
-        model (`peft.PeftModel`): The adapted classifier.
+        model (`peft.PeftModel`): The adapted classifier (or encoder).
         repo_id (`str`): The repository, created if there is none.
-        private (`bool`, *optional*): Whether it is to be private; by default, what its owner's are.
-        revision (`str`, *optional*): The branch, created if there is none; by default, `main`.
-        token (`str`, *optional*): Of the Hub; by default, the stored one.
+        private (`bool`, *optional*): Whether it is to be private; defaults to the owner's setting.
+        revision (`str`, *optional*): The branch, created if there is none; defaults to `main`.
+        token (`str`, *optional*): Of the Hub; defaults to the stored one.
 
     Returns:
         `str`: The repository's address.
 
     Raises:
-        [`InputError`]: If the Hub refuses, fails or cannot be reached, or if the repository exists and is public where it
-            should be private.
+        [`InputError`]: If the Hub refuses, fails or cannot be reached, or if the repository exists and is public, but should
+            be private.
     """
     with tempfile.TemporaryDirectory() as folder:
         save_adapted(model, folder)
@@ -114,39 +115,42 @@ def load_adapted(
     is_trainable: bool = False,
     revision: str | None = None,
     token: str | bool | None = None,
+    new_head: bool = False,
+    called: str | None = None,
 ) -> peft.PeftModel:
     """
-    Loads what [`save_adapted`], [`push_adapted`] or PEFT alone saved, and the base model by the name that was saved with it.
+    Loads what [`save_adapted`], [`push_adapted`] or PEFT alone saved: the base model by the name that was saved with the
+    adapters, as a model of the task that they were trained for, and the adapters on it.
 
     Args:
         name_or_path (`str`): A folder or a Hub name.
         is_trainable (`bool`, *optional*, defaults to `False`): Whether training goes on.
         revision (`str`, *optional*): Branch, tag or commit of the adapters.
-        token (`str`, *optional*): Of the Hub; by default, the stored one.
+        token (`str`, *optional*): Of the Hub; defaults to the stored one.
+        new_head (`bool`, *optional*, defaults to `False`): Whether the model may have a head that nobody trained.
+        called (`str`, *optional*): What messages call the adapters; defaults to "`name_or_path` " and their name.
 
     Raises:
         `OSError`: If the adapters, their configuration or the base model cannot be found.
         [`InputError`]: If neither the adapters nor the base model hold some of the weights, such as the head, or the
-            adapters are none of a classifier.
+            adapters do not belong to the model.
     """
     hub = {"revision": revision, "token": token}
     adapter_config = peft.PeftConfig.from_pretrained(name_or_path, **hub)
-    base, info = AutoModelForAudioClassification.from_pretrained(
-        adapter_config.base_model_name_or_path,
-        # Without one, the base model's own.
-        config=read_classifier_config(name_or_path, **hub),
-        ignore_mismatched_sizes=True,
-        revision=adapter_config.revision or "main",
-        token=token,
-        output_loading_info=True,
-    )
-    missing = info["missing_keys"] | {key for key, *_ in info["mismatched_keys"]}
-    saved = adapter_config.modules_to_save or ()
-    if untrained := sorted(key for key in missing if not any(f".{name}." in f".{key}." for name in saved)):
-        raise InputError(
-            f"`name_or_path` {str(name_or_path)!r} and its base model {adapter_config.base_model_name_or_path!r} both lack "
-            f"fitting weights: {', '.join(untrained)}"
+    task, base_name = _find_task(adapter_config), adapter_config.base_model_name_or_path
+    called = f"{called or f'`name_or_path` {str(name_or_path)!r}'} (adapters of {base_name!r})"
+    with without_reports():
+        base, loading_info = getattr(transformers, TASKS[task].auto_class).from_pretrained(
+            base_name,
+            # Without one, the base model's own.
+            config=read_classifier_config(name_or_path, **hub),
+            ignore_mismatched_sizes=True,
+            revision=adapter_config.revision or "main",
+            token=token,
+            output_loading_info=True,
         )
+    # What comes with the adapters may be missing in the base model, or be of another kind there.
+    check_weights(loading_info, base, task, called, new_head, replaced=adapter_config.modules_to_save or ())
     # The file has those of the base model, which may have had another head.
     base.config.architectures = [type(base).__name__]
     model = peft.PeftModel.from_pretrained(base, name_or_path, is_trainable=is_trainable, **hub)
@@ -155,19 +159,27 @@ def load_adapted(
         peft.get_peft_model_state_dict(model).keys() - peft.load_peft_weights(str(name_or_path), "cpu", **hub).keys()
     )
     if absent:
-        raise InputError(
-            f"`name_or_path` {str(name_or_path)!r} holds no adapters of a classifier: it lacks {min(absent)} ({len(absent)} "
-            "weights in all)"
-        )
+        raise InputError(f"{called} does not belong to a {type(base).__name__}: it lacks {list_names(absent)}")
     return model
+
+
+def _find_task(adapter_config: peft.PeftConfig) -> str:
+    """The task of the model that adapters were saved of."""
+    if adapter_config.auto_mapping:
+        class_name = adapter_config.auto_mapping["base_model_class"]
+        tasks = [task for model_type in ENCODERS if (task := task_of(model_type, [class_name]))]
+        if tasks:
+            return tasks[0]
+    # PEFT keeps no class where its user named a task.
+    return "encoder" if adapter_config.task_type == "FEATURE_EXTRACTION" else "audio-classification"
 
 
 def merge_adapted(model: peft.PeftModel) -> PreTrainedModel:
     """
-    Merges the adapters into the base model's weights, and leaves an ordinary classifier (or encoder).
+    Merges adapters into the base model's weights, which makes an ordinary classifier (or encoder).
 
     Args:
-        model (`peft.PeftModel`): The adapted classifier (or encoder); it is used up.
+        model (`peft.PeftModel`): The adapted classifier (or encoder); it cannot be used afterwards.
     """
     base = model.get_base_model()
     if isinstance(getattr(base, "classifier", None), ModulesToSaveWrapper):

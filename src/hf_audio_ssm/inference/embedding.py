@@ -2,34 +2,23 @@
 # SPDX-License-Identifier: Apache-2.0
 """Embeddings of clips and of their frames, from any encoder of patches, on a time axis in seconds."""
 
-import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from transformers import (
-    AutoConfig,
-    AutoFeatureExtractor,
-    AutoModel,
-    PreTrainedConfig,
-    PreTrainedModel,
-    SequenceFeatureExtractor,
-)
-from transformers.utils import FEATURE_EXTRACTOR_NAME, cached_file, find_adapter_config_file
+from transformers import PreTrainedModel, SequenceFeatureExtractor
 
+from ..audio.frames import FRAMES_PER_SECOND
 from ..common.errors import InputError
-from ..hub.names import CLASSIFIER_CONFIG
+from ..hub.loading import load_encoder
 from ..models.patch_encoder.configuration_patch_encoder import PatchEncoderConfig
 
 
 POOLINGS = ("mean", "cls")
-# The filter bank's frames, in seconds.
-_FRAME_STEP, _FRAME_LENGTH = 0.01, 0.025
 
 
 @dataclass
@@ -77,116 +66,6 @@ class EncodedBatch:
         return self.frames.sum(dim=2) / self.steps[:, None, None]
 
 
-def is_missing_folder(model: str) -> bool:
-    """Whether a checkpoint's name is a path, which no repository on the Hub can have, and leads to no folder."""
-    is_path = model.startswith((".", "/", "~")) or model.count("/") > 1
-    return is_path and not os.path.isdir(model)
-
-
-def load_feature_extractor(model: str, revision: str | None = None) -> SequenceFeatureExtractor:
-    """
-    The feature extractor of a checkpoint, or of adapters: where none was saved beside these, that of their base model.
-
-    Args:
-        model (`str`): A folder, or a repository on the Hub.
-        revision (`str`, *optional*): Branch, tag or commit of the repository.
-
-    Raises:
-        `OSError`: If there is none.
-    """
-    found = cached_file(model, FEATURE_EXTRACTOR_NAME, revision=revision, _raise_exceptions_for_missing_entries=False)
-    if found is None and (adapters := find_adapter_config_file(model, revision=revision)) is not None:
-        fields = json.loads(Path(adapters).read_text(encoding="utf-8"))
-        model, revision = fields["base_model_name_or_path"], fields.get("revision")
-    return AutoFeatureExtractor.from_pretrained(model, revision=revision or "main")
-
-
-def load_merged(model: str, revision: str | None = None) -> PreTrainedModel | None:
-    """
-    Loads the classifier that adapters were saved of, and merges them into it.
-
-    Args:
-        model (`str`): A folder, or a repository on the Hub.
-        revision (`str`, *optional*): Branch, tag or commit of the repository.
-
-    Returns:
-        `PreTrainedModel | None`: `None` where there are no adapters.
-
-    Raises:
-        `OSError`: If something of it cannot be found.
-        `ImportError`: If PEFT is not installed.
-        [`InputError`]: If weights are missing, or the adapters are none of a classifier.
-    """
-    if find_adapter_config_file(model, revision=revision) is None:
-        return None
-    try:
-        from ..hub.adapters import load_adapted, merge_adapted
-    except ImportError as error:
-        raise ImportError("it holds adapters, which need peft (pip install peft)") from error
-    return merge_adapted(load_adapted(model, revision=revision))
-
-
-def read_classifier_config(
-    model: str | os.PathLike, revision: str | None = None, token: str | bool | None = None
-) -> PreTrainedConfig | None:
-    """
-    The configuration that [`save_adapted`] or [`push_adapted`] saved beside adapters.
-
-    Args:
-        model (`str`): A folder, or a repository on the Hub.
-        revision (`str`, *optional*): Branch, tag or commit of the repository.
-        token (`str`, *optional*): Of the Hub; by default, the stored one.
-
-    Returns:
-        `PreTrainedConfig | None`: `None` where there is none.
-    """
-    hub = {"revision": revision, "token": token, "_raise_exceptions_for_missing_entries": False}
-    found = cached_file(model, CLASSIFIER_CONFIG, **hub)
-    return None if found is None else AutoConfig.for_model(**json.loads(Path(found).read_text(encoding="utf-8")))
-
-
-def load_encoder(
-    model: str | os.PathLike, revision: str | None = None, device: str | torch.device | None = None
-) -> tuple[PreTrainedModel, SequenceFeatureExtractor]:
-    """
-    Loads the encoder of a checkpoint, whatever its heads, with its adapters if it has any, in evaluation mode, and its
-    feature extractor.
-
-    Args:
-        model (`str` or `PathLike`): A folder, or a repository on the Hub.
-        revision (`str`, *optional*): Branch, tag or commit of the repository.
-        device (`str` or `torch.device`, *optional*): Where the model is to run; the CPU by default.
-
-    Raises:
-        [`InputError`]: If it cannot be loaded, or is no encoder of patches.
-    """
-    model = os.fspath(model)
-    if is_missing_folder(model):
-        raise InputError(f"`model` {model!r} cannot be loaded: there is no such folder")
-    try:
-        try:
-            merged = load_merged(model, revision)
-        # An encoder needs no head.
-        except InputError:
-            merged = None
-        missing = []
-        if merged is not None:
-            encoder = merged.base_model
-        else:
-            config = read_classifier_config(model, revision)
-            encoder, info = AutoModel.from_pretrained(
-                model, config=config, revision=revision, output_loading_info=True
-            )
-            missing = info["missing_keys"]
-        feature_extractor = load_feature_extractor(model, revision)
-    except (ImportError, OSError, ValueError) as error:
-        raise InputError(f"`model` {model!r} cannot be loaded: {error}") from error
-    _check_encoder(encoder)
-    if missing:
-        raise InputError(f"`model` {model!r} lacks weights of the encoder: {', '.join(sorted(missing))}")
-    return encoder.eval().to(device or "cpu"), feature_extractor
-
-
 def _check_encoder(model: Any) -> None:
     if not isinstance(model, PreTrainedModel) or not hasattr(model.config, "patch_grid"):
         raise InputError(f"`model` must be an encoder of patches of this package, got {type(model).__name__}")
@@ -211,8 +90,8 @@ def _check_layers(layers: Sequence[int] | None, config: PatchEncoderConfig) -> l
 
 
 @contextmanager
-def _evaluating(model: PreTrainedModel):
-    """Evaluation mode, and what it was afterwards."""
+def _evaluating(model: PreTrainedModel) -> Iterator[None]:
+    """Puts a model in evaluation mode, and each of its modules back in its own mode afterwards."""
     training = [module for module in model.modules() if module.training]
     model.eval()
     try:
@@ -230,21 +109,21 @@ def encode_clips(
     layers: Sequence[int] | None = None,
 ) -> EncodedBatch:
     """
-    Encodes one batch of clips in their whole length, each as if it came alone; gradients flow into the model.
+    Encodes a batch of clips in their whole length, each as if it came alone. Gradients flow into the model.
 
     Args:
         clips (`list`): Clips as the feature extractor takes them.
-        sampling_rate (`int`): Their rate in hertz; another than the feature extractor's is converted.
+        sampling_rate (`int`): Their rate in hertz; converted, if it is not the feature extractor's.
         model (`PreTrainedModel`): The encoder, with or without a head.
         feature_extractor (`SequenceFeatureExtractor`): Its feature extractor.
         layers (`Sequence[int]`, *optional*):
-            Layers whose residual stream is taken, counted as `hidden_states`; by default the final, normalised tokens.
+            Layers whose residual stream is taken, counted as `hidden_states`; defaults to the final, normalised tokens.
 
     Returns:
         [`EncodedBatch`], float32 on the model's device.
 
     Raises:
-        [`InputError`]: If `layers` names a layer that the model has not, or the first of a pair.
+        [`InputError`]: If `layers` names a layer that the model does not have, or the first of a pair.
         `ValueError`, `TypeError`: If the feature extractor refuses a clip.
     """
     config = model.config
@@ -264,11 +143,8 @@ def encode_clips(
     tokens = torch.stack(streams, dim=1).float()
     prefix, patches = tokens.tensor_split([config.num_prefix_tokens], dim=2)
     frames = patches.unflatten(2, (config.patch_grid()[0], -1)).mean(dim=2)
-    # The middle of the samples that a column's frames span.
-    middle = (_FRAME_STEP * (patch_frames - 1) + _FRAME_LENGTH) / 2
-    columns = torch.arange(frames.shape[2], dtype=torch.float64, device=frames.device)
-    timestamps = columns * config.time_stride * _FRAME_STEP + middle
-    return EncodedBatch(prefix.mean(dim=2), frames, steps, timestamps)
+    centres = torch.tensor(config.column_centres(frames.shape[2]), dtype=torch.float64, device=frames.device)
+    return EncodedBatch(prefix.mean(dim=2), frames, steps, centres / FRAMES_PER_SECOND)
 
 
 def _is_batch(waveform: Any) -> bool:
@@ -290,8 +166,8 @@ def embed(
     """
     Embeds a clip, or several, of any length.
 
-    Each clip is encoded whole and by itself: without padding, whatever else is in the batch (but for clips shorter than
-    one patch, which silence fills up).
+    Each clip is encoded whole and by itself, without padding, whatever else is in the batch. Only a clip shorter than one
+    patch is filled up with silence.
 
     Args:
         waveform (`np.ndarray`, `torch.Tensor` or `list`):
@@ -300,15 +176,15 @@ def embed(
         sampling_rate (`int`):
             Its rate in hertz; it is converted to the model's.
         model (`str`, `PathLike` or `PreTrainedModel`):
-            The encoder, with or without a head; or a folder or Hub repository, loaded anew at each call.
+            The encoder, with or without a head; or a folder or Hub repository, which each call loads anew.
         feature_extractor (`SequenceFeatureExtractor`, *optional*):
-            The model's feature extractor; needed where `model` is no name.
+            The model's feature extractor; needed if `model` is a loaded model.
         pooling (`str`, *optional*):
-            What makes a clip of its tokens: the `"mean"` of the patches, or the `"cls"` token. By default the model's
-            `config.pooling`.
+            How tokens become the clip's embedding: `"mean"` of the patches, or the `"cls"` token. Defaults to the
+            model's `config.pooling`.
         layers (`Sequence[int]`, *optional*):
             Layers whose residual stream is taken, counted as transformers counts `hidden_states`: 0 before the first
-            layer, -1 after the last. Where layers run in pairs, those that end a pair. By default the final tokens,
+            layer, -1 after the last. If layers run in pairs, only those that end a pair. Defaults to the final tokens,
             after the last layer norm.
         batch_size (`int`, *optional*, defaults to 8):
             Clips that are encoded at once.

@@ -9,7 +9,8 @@ The common API of HEAR (Holistic Evaluation of Audio Representations, arXiv 2203
 import torch
 from torch import nn
 
-from ..inference.embedding import EncodedBatch, encode_clips, load_encoder
+from ..hub.loading import load_encoder
+from ..inference.embedding import EncodedBatch, encode_clips
 from . import chosen_model
 
 
@@ -33,7 +34,7 @@ def load_model(model_file_path: str = "") -> HearModel:
     Loads a checkpoint.
 
     Args:
-        model_file_path (`str`, *optional*): A folder or a Hub repository; by default that of HF_AUDIO_SSM_MODEL.
+        model_file_path (`str`, *optional*): A folder or a Hub repository; defaults to that of HF_AUDIO_SSM_MODEL.
 
     Raises:
         [`InputError`]: If there is none, or it cannot be loaded.

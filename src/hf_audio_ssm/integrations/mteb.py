@@ -14,7 +14,8 @@ from mteb.models import ModelMeta
 from mteb.models.abs_encoder import AbsEncoder
 from tqdm.auto import tqdm
 
-from ..inference.embedding import embed, load_encoder
+from ..hub.loading import load_encoder
+from ..inference.embedding import embed
 
 
 class MtebEncoder(AbsEncoder):

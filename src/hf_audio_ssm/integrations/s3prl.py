@@ -11,7 +11,9 @@ import math
 import torch
 from torch import nn
 
-from ..inference.embedding import encode_clips, load_encoder
+from ..audio.frames import FRAMES_PER_SECOND
+from ..hub.loading import load_encoder
+from ..inference.embedding import encode_clips
 from . import chosen_model
 
 
@@ -20,7 +22,7 @@ class UpstreamExpert(nn.Module):
     Hidden states of all complete layers, along time.
 
     Args:
-        ckpt (`str`, *optional*): A folder or a Hub repository; by default that of HF_AUDIO_SSM_MODEL.
+        ckpt (`str`, *optional*): A folder or a Hub repository; defaults to that of HF_AUDIO_SSM_MODEL.
     """
 
     def __init__(self, ckpt: str | None = None, **kwargs):
@@ -31,7 +33,7 @@ class UpstreamExpert(nn.Module):
 
     def get_downsample_rates(self, key: str | None = None) -> int:
         """Samples from one step to the next."""
-        return self.model.config.time_stride * self.feature_extractor.sampling_rate // 100
+        return self.model.config.time_stride * self.feature_extractor.sampling_rate // FRAMES_PER_SECOND
 
     def forward(self, wavs: list[torch.Tensor]) -> dict[str, list[torch.Tensor]]:
         """

@@ -8,7 +8,9 @@ import torch
 from torch import nn
 
 # X-ARES runs the file by itself, outside its package.
-from hf_audio_ssm.inference.embedding import encode_clips, load_encoder
+from hf_audio_ssm.audio.frames import FRAME_SHIFT_MS
+from hf_audio_ssm.hub.loading import load_encoder
+from hf_audio_ssm.inference.embedding import encode_clips
 from hf_audio_ssm.integrations import chosen_model
 
 
@@ -17,7 +19,7 @@ class PatchEncoder(nn.Module):
     Frame embeddings of a checkpoint.
 
     Args:
-        model (`str`, *optional*): A folder or a Hub repository; by default that of HF_AUDIO_SSM_MODEL.
+        model (`str`, *optional*): A folder or a Hub repository; defaults to that of HF_AUDIO_SSM_MODEL.
     """
 
     def __init__(self, model: str | None = None):
@@ -25,7 +27,7 @@ class PatchEncoder(nn.Module):
         self.encoder, self.feature_extractor = load_encoder(chosen_model(model))
         self.sampling_rate: int = self.feature_extractor.sampling_rate
         self.output_dim: int = self.encoder.config.hidden_size
-        self.hop_size_in_ms: int = 10 * self.encoder.config.time_stride
+        self.hop_size_in_ms: int = FRAME_SHIFT_MS * self.encoder.config.time_stride
 
     @torch.no_grad()
     def forward(self, audio: torch.Tensor) -> torch.Tensor:

@@ -1,6 +1,6 @@
 # Copyright 2026 The hf-audio-ssm authors.
 # SPDX-License-Identifier: Apache-2.0
-"""A classifier for labelled clips, from any checkpoint of the package's encoders."""
+"""The classifier that training starts from: any checkpoint of the package's encoders, with a head for the clips' classes."""
 
 import json
 from dataclasses import dataclass, field
@@ -8,26 +8,21 @@ from typing import Any
 
 import torch
 from huggingface_hub.errors import StrictDataclassError
-from transformers import (
-    AutoConfig,
-    AutoFeatureExtractor,
-    AutoModelForAudioClassification,
-    FeatureExtractionMixin,
-    PreTrainedModel,
-)
+from transformers import FeatureExtractionMixin, PreTrainedModel
 
 from ..common.errors import InputError
 from ..data.labelled import LabelledClips
 from ..data.statistics import filter_bank_statistics
-from ..models import ENCODERS
-from ..models.patch_encoder.configuration_patch_encoder import CLASSIFIER_TYPES
+from ..hub.loading import find_model_class, load_config, load_feature_extractor, load_model
+from ..hub.weights import EncoderWeightsError
+from ..models.heads.classification_heads import CLASSIFIER_TYPES
 
 
 @dataclass
 class ClassifierArguments:
-    """What to start from. Parsed from the command line or a file by HfArgumentParser."""
+    """The model that training starts from. HfArgumentParser reads it from the command line or a file."""
 
-    model: str = field(metadata={"help": "Pretrained checkpoint: a folder or a Hub name."})
+    model: str = field(metadata={"help": "Checkpoint or adapters: a folder or a Hub name."})
     classifier_type: str | None = field(
         default=None,
         metadata={
@@ -46,7 +41,7 @@ class ClassifierArguments:
     )
     return_attention_mask: bool = field(
         default=False,
-        metadata={"help": "Read of clips that are shorter than --max_length what they have, and no padding."},
+        metadata={"help": "Do not read the padding of clips that are shorter than --max_length."},
     )
     normalization: str = field(
         default="keep",
@@ -56,7 +51,7 @@ class ClassifierArguments:
         },
     )
     binary_cross_entropy: bool = field(
-        default=False, metadata={"help": "Train clips of one label as if each class were a question of its own."}
+        default=False, metadata={"help": "Use binary cross-entropy per class for clips of one label."}
     )
     config_overrides: str = field(
         default="{}", metadata={"help": "Other fields of the configuration, as JSON: '{\"num_prototypes\": 10}'."}
@@ -89,7 +84,7 @@ class ClassifierArguments:
             [`InputError`]: If it cannot be loaded, or there is no such normalisation.
         """
         try:
-            feature_extractor = AutoFeatureExtractor.from_pretrained(self.model)
+            feature_extractor = load_feature_extractor(self.model)
         except (OSError, ValueError) as error:
             raise InputError(f"--model {self.model}: its feature extractor cannot be loaded ({error})") from error
         if self.max_length is not None:
@@ -109,17 +104,17 @@ class ClassifierArguments:
 
     def load_model(self, clips: LabelledClips, **kwargs: Any) -> PreTrainedModel:
         """
-        Loads the model with a head for the clips' classes: the checkpoint's own where it has one of the same kind and size,
-        else a new one.
+        Loads the model with a head for the clips' classes: the checkpoint's own, if its kind and size fit, or a new one.
 
         Args:
             clips (`LabelledClips`): The clips.
             kwargs: More arguments of `from_pretrained`, such as `quantization_config`.
 
         Raises:
-            [`InputError`]: If the checkpoint cannot be loaded, or is none of the package's encoders, or a field of the
-                configuration cannot be what the arguments say, or the encoder's weights would not be the checkpoint's.
+            [`InputError`]: If the checkpoint cannot be loaded, or is not an encoder of the package, or a field of the
+                configuration cannot be what the arguments say, or the encoder's weights do not fit the configuration.
         """
+        task, called = "audio-classification", f"--model {self.model}:"
         is_binary = self.binary_cross_entropy and not clips.is_multi_label
         fields = {
             **self.overrides,
@@ -129,30 +124,21 @@ class ClassifierArguments:
             "problem_type": "multi_label_classification" if is_binary else clips.problem_type,
         }
         try:
-            config, unused = AutoConfig.from_pretrained(self.model, return_unused_kwargs=True, **fields)
-            if config.model_type not in ENCODERS:
-                raise InputError(f"is a model of type {config.model_type!r}, expected {' or '.join(ENCODERS)}")
+            config = load_config(self.model)
+            find_model_class(config, task, called)
+            config, unused = type(config).from_dict(config.to_dict(), return_unused_kwargs=True, **fields)
             if unused:
                 raise InputError(f"--config_overrides: {type(config).__name__} has no field {next(iter(unused))!r}")
             # Fields that are set on a loaded configuration are not checked by it.
             config.validate()
-            model, loading = AutoModelForAudioClassification.from_pretrained(
-                self.model,
-                config=config,
-                ignore_mismatched_sizes=True,
-                dtype=torch.float32,
-                output_loading_info=True,
-                **kwargs,
-            )
-            # Only the head may be new.
-            new = [*loading["missing_keys"], *(name for name, *_ in loading["mismatched_keys"])]
-            if new := sorted(name for name in new if not name.startswith("classifier.")):
-                raise InputError(
-                    f"its encoder has no weights of the configuration's shapes for {new[0]} ({len(new)} in all); "
-                    "--config_overrides must leave them theirs"
-                )
-        except (ImportError, OSError, ValueError, TypeError, StrictDataclassError) as error:
-            raise InputError(f"--model {self.model}: cannot be loaded: {error}") from error
+            options = {"dtype": torch.float32, "called": called, "new_head": True, **kwargs}
+            model = load_model(self.model, task, config=config, **options)
+        except EncoderWeightsError as error:
+            raise InputError(f"{error}; --config_overrides must keep the encoder's shapes") from error
+        except InputError:
+            raise
+        except (OSError, ValueError, TypeError, StrictDataclassError) as error:
+            raise InputError(f"{called} cannot be loaded: {error}") from error
         if self.freeze_base_model:
             model.freeze_base_model()
         return model
