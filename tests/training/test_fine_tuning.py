@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The Trainer with the originals' recipes: parameter groups, schedule, averaging of weights, resuming, the best checkpoint."""
 
+import copy
 import math
 import shutil
 
@@ -51,10 +52,17 @@ def make(clips, encoder, output_dir, augmentation=None, classifier=None, **argum
 
 
 @pytest.mark.parametrize("classifier_type", ["linear", "prototypical"])
-def test_parameter_groups(classifier_type):
+def test_parameter_groups(classifier_type, tmp_path):
     config = SsambaConfig(hidden_size=32, num_hidden_layers=2, max_length=32, classifier_type=classifier_type)
     model = SsambaForAudioClassification(config)
-    groups = {group["name"]: group for group in parameter_groups(model, 1e-3, 0.1, 3.0, 0.04)}
+    arguments = FineTuningArguments(
+        str(tmp_path),
+        learning_rate=1e-3,
+        weight_decay=0.1,
+        head_learning_rate_multiple=3.0,
+        prototype_learning_rate=0.04,
+    )
+    groups = {group["name"]: group for group in parameter_groups(model, arguments)}
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     found = [names[id(parameter)] for group in groups.values() for parameter in group["params"]]
     assert sorted(found) == sorted(names.values())
@@ -70,7 +78,7 @@ def test_parameter_groups(classifier_type):
             excluded = any(part in name for part in ("A_log", "cls_token", "position_embeddings", "prototypes"))
             assert key.endswith("not decayed") == (not is_matrix or excluded), name
     model.freeze_base_model()
-    assert not any("encoder" in group["name"] for group in parameter_groups(model, 1e-3))
+    assert not any("encoder" in group["name"] for group in parameter_groups(model, arguments))
 
 
 def test_the_originals_schedule(clips, encoder, tmp_path):
@@ -170,6 +178,57 @@ def test_the_best_checkpoint_is_kept(clips, encoder, tmp_path):
     assert chosen.args.metric_for_best_model == "loss"
 
 
+def test_arguments_are_copied(clips, encoder, tmp_path):
+    """One object serves several runs: no run leaves its own settings in it."""
+    feature_extractor, model = ClassifierArguments(encoder, classifier_type="layer_weighted").load(clips)
+    arguments = FineTuningArguments(
+        output_dir=str(tmp_path), lr_scheduler_type="reduce_lr_on_plateau", load_best_model_at_end=True,
+        eval_strategy="epoch", save_strategy="epoch", report_to="none", lr_scheduler_kwargs={"patience": 3},
+    )  # fmt: skip
+    before = copy.deepcopy(arguments.to_dict())
+    trainer = make_trainer(model, feature_extractor, clips, arguments)
+    assert trainer.args.metric_for_best_model == "accuracy"
+    assert trainer.args.lr_scheduler_kwargs == {"mode": "max", "patience": 3}
+    assert trainer.args.ddp_find_unused_parameters
+    assert arguments.to_dict() == before
+
+
+class CollatorRecorder(TrainerCallback):
+    """Notes the Trainer's collator and sampling at each batch of an evaluation."""
+
+    def __init__(self):
+        self.trainer, self.seen = None, []
+
+    def on_prediction_step(self, args, state, control, **kwargs):
+        self.seen.append((self.trainer.data_collator, args.train_sampling_strategy))
+
+
+def test_an_evaluation_leaves_the_collator_of_training_alone(clips, encoder, tmp_path):
+    read = []
+
+    def note(values, silence, rng):
+        read.append(len(values))
+        return values
+
+    trainer = make(
+        clips, encoder, tmp_path, Augmentation(spectrogram_transforms=[note]), num_train_epochs=2, eval_strategy="steps",
+        eval_steps=1, per_device_train_batch_size=8, classifier={"return_attention_mask": True},
+        train_sampling_strategy="group_by_length",
+    )  # fmt: skip
+    recorder, collator = CollatorRecorder(), trainer.data_collator
+    recorder.trainer = trainer
+    trainer.add_callback(recorder)
+    loader = trainer.get_eval_dataloader()
+    assert trainer.data_collator is collator
+    assert (
+        loader.collate_fn is trainer.get_test_dataloader(clips.splits["test"]).collate_fn is trainer.eval_data_collator
+    )
+    trainer.train()
+    assert recorder.seen == [(collator, "group_by_length")] * 4
+    # Only training clips are augmented.
+    assert len(read) == 2 * 16
+
+
 def test_a_plateau_of_a_metric_is_where_it_no_longer_rises(clips, encoder, tmp_path):
     options = {"lr_scheduler_type": "reduce_lr_on_plateau", "eval_strategy": "epoch", "save_strategy": "epoch"}
     for chosen, mode in (
@@ -252,7 +311,9 @@ def test_settings_of_the_classifier(clips, encoder):
     adapted = ClassifierArguments(encoder, normalization="data", max_length=16).load_feature_extractor(clips)
     # The values that training reads before normalisation.
     adapted.do_normalize = False
-    read = LabelledClipCollator(adapted, len(clips.names), multi_hot=False)(list(clips.splits["train"]))["input_values"]
+    read = LabelledClipCollator(adapted, len(clips.names), multi_hot=False)(list(clips.splits["train"]))[
+        "input_values"
+    ]
     assert (adapted.mean, adapted.std) == pytest.approx((read.mean().item(), read.std().item()), rel=1e-4)
 
 
@@ -267,7 +328,7 @@ def test_a_checkpoint_of_another_architecture_is_refused(clips, encoder, tmp_pat
     with pytest.raises(InputError, match="`num_prototypes` must be a positive integer"):
         ClassifierArguments(encoder, config_overrides='{"num_prototypes": 0}').load_model(clips)
     for changed in ('{"hidden_size": 48}', '{"num_hidden_layers": 4}'):
-        with pytest.raises(InputError, match=r"its encoder has no weights .* for ssamba\..* --config_overrides"):
+        with pytest.raises(InputError, match=r"lacks fitting weights of the encoder: ssamba\..*; --config_overrides must"):
             ClassifierArguments(encoder, config_overrides=changed).load_model(clips)
     with pytest.raises(InputError, match="--normalization must be keep, data or a preset"):
         ClassifierArguments(encoder, normalization="none").load_feature_extractor(clips)
@@ -377,7 +438,7 @@ def test_clips_that_are_padded_alike_cannot_be_grouped_by_length(clips, encoder,
 @pytest.mark.parametrize(
     ("classifier", "augmentation", "message"),
     [
-        ({"classifier_type": "prototypical"}, {}, "a prototypical head, whose loss is its own, got 0.1"),
+        ({"classifier_type": "prototypical"}, {}, "the prototypical head, which has its own loss, got 0.1"),
         ({"binary_cross_entropy": True}, {}, "labels that are shares of classes, got 0.1"),
         ({}, {"mixup": 0.5}, "labels that are shares of classes, got 0.1"),
     ],

@@ -1,15 +1,15 @@
 # Copyright 2026 The hf-audio-ssm authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Training classifiers with transformers' Trainer, with what the recipes of the originals add to it."""
+"""Training of classifiers with transformers' Trainer, and what the recipes of the originals add to it."""
 
 import copy
 import math
 import os
 from collections.abc import Callable
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import datasets
 import peft
 import torch
 from huggingface_hub import ModelCard
@@ -31,19 +31,19 @@ from transformers import (
 from transformers.trainer_utils import SchedulerType, TrainOutput, get_last_checkpoint
 
 from ..audio.decoding import read_seconds
+from ..audio.frames import count_frames
 from ..common.errors import InputError
 from ..common.whole_files import replacing
 from ..data.augmentation import Augmentation
 from ..data.labelled import LabelledClips
-from ..data.labelled_collator import FRAMES_PER_SECOND, LabelledClipCollator
+from ..data.labelled_collator import LabelledClipCollator
 from ..evaluation.metrics import METRICS, make_compute_metrics
 from ..hub.adapters import save_classifier_config
 from ..hub.card_callback import write_card
+from .weight_decay import is_decayed, no_decay_names
 
 
 WEIGHT_AVERAGE = "weight_average.safetensors"
-# Vectors, rates and positions, that decay would only distort.
-NOT_DECAYED = ("A_log", "cls_token", "position_embeddings", "prototypes", "query")
 # Of transformers' samplers, those that read the clips' lengths.
 LENGTH_STRATEGIES = ("group_by_length", "batch_rebalance")
 
@@ -75,21 +75,21 @@ class FineTuningArguments(TrainingArguments):
     )
     # The collator reads columns that the model does not take.
     remove_unused_columns: bool = field(
-        default=False, metadata={"help": "Has to stay false: the collator reads columns that the model does not take."}
+        default=False, metadata={"help": "Must be false: the collator reads columns that the model does not take."}
     )
     dataloader_pin_memory: bool = field(
         default_factory=torch.cuda.is_available, metadata={"help": "Whether batches lie in pinned memory."}
     )
     coupled_weight_decay: bool = field(
         default=False,
-        metadata={"help": "Adam with weight decay in the gradient, as the originals have it, not AdamW."},
+        metadata={"help": "Use Adam with weight decay in the gradient, as the originals do, instead of AdamW."},
     )
 
     def __post_init__(self) -> None:
-        # transformers would take the loss; which metric is the task's own, only the data say.
+        # transformers would take the loss. The task's own metric is known with the data.
         self.is_best_by_task = self.metric_for_best_model is None
         super().__post_init__()
-        # As it comes from a command line.
+        # A command line gives it as text.
         if str(self.resume_from_checkpoint).lower() in ("true", "false"):
             self.resume_from_checkpoint = str(self.resume_from_checkpoint).lower() == "true"
         for name in ("head_learning_rate_multiple", "prototype_learning_rate"):
@@ -105,10 +105,10 @@ class FineTuningArguments(TrainingArguments):
         if self.max_steps > 0 and (self.epoch_decay is not None or self.average_from_epoch is not None):
             raise InputError(
                 "--epoch_decay and --average_from_epoch count the epochs of --num_train_epochs, and exclude --max_steps, got "
-                f"--max_steps {self.max_steps}; for a few steps, --num_train_epochs may be a fraction"
+                f"--max_steps {self.max_steps}; --num_train_epochs may be a fraction"
             )
         if not self.eval_do_concat_batches:
-            raise InputError("--eval_do_concat_batches must be true: metrics are of all clips together, got False")
+            raise InputError("--eval_do_concat_batches must be true, as metrics need all clips together, got False")
         if self.average_from_epoch is not None:
             last = self.average_to_epoch or math.ceil(self.num_train_epochs)
             if not 1 <= self.average_from_epoch <= last <= math.ceil(self.num_train_epochs):
@@ -124,73 +124,69 @@ class FineTuningArguments(TrainingArguments):
 
 def fold_arguments(arguments: FineTuningArguments, fold: int | None) -> FineTuningArguments:
     """
-    The arguments of one fold's run, which writes into a folder of its own; the same, where there are no folds.
+    The arguments of one fold's run, which writes into its own folder; the same arguments, if there are no folds.
 
     Raises:
-        [`InputError`]: If it were to resume from a checkpoint outside that folder.
+        [`InputError`]: If the run would resume from a checkpoint outside that folder.
     """
     if fold is None:
         return arguments
     arguments = copy.copy(arguments)
     arguments.output_dir = os.path.join(arguments.output_dir, f"fold-{fold}")
     checkpoint = arguments.resume_from_checkpoint
-    # The weights of another fold's run were trained on the clips that this one is tested on.
+    # The weights of another fold's run were trained on this fold's test clips.
     if isinstance(checkpoint, str) and Path(arguments.output_dir).resolve() not in Path(checkpoint).resolve().parents:
         raise InputError(
-            f"--resume_from_checkpoint must be true where there are folds, each of which has checkpoints of its own, got "
-            f"{checkpoint!r}, which is not of fold {fold}"
+            f"--resume_from_checkpoint must be true with folds, as each fold has its own checkpoints, got {checkpoint!r}, "
+            f"which is not of fold {fold}"
         )
     return arguments
 
 
-def parameter_groups(
-    model: nn.Module,
-    learning_rate: float,
-    weight_decay: float = 0.0,
-    head_learning_rate_multiple: float = 1.0,
-    prototype_learning_rate: float = 0.04,
-) -> list[dict]:
+def parameter_groups(model: nn.Module, arguments: FineTuningArguments) -> list[dict]:
     """
-    Parameter groups for an optimizer: encoder (or adapters), classification head and prototypes have their own learning
-    rates; biases, norms and what else is no matrix of weights does not decay.
+    Parameter groups for an optimizer. Encoder (or adapters) and classification head have their own learning rates, and so
+    do the parameters in a head's `learning_rates`. Weight decay is that of [`is_decayed`].
 
     Args:
-        model (`nn.Module`): A classifier, also one wrapped by PEFT.
-        learning_rate (`float`): Of the encoder.
-        weight_decay (`float`, *optional*, defaults to 0.0): Of the matrices.
-        head_learning_rate_multiple (`float`, *optional*, defaults to 1.0):
-            Learning rate of the head, as a multiple of `learning_rate`.
-        prototype_learning_rate (`float`, *optional*, defaults to 0.04):
-            Of the prototypes (Bird-MAE, arXiv 2504.12880).
+        model (`nn.Module`): A classifier, plain or wrapped by PEFT.
+        arguments ([`FineTuningArguments`]): Learning rates and weight decay.
 
     Returns:
-        `list[dict]`: groups with `name`, `params`, `lr` and `weight_decay`; those without parameters are left out.
+        `list[dict]`: groups with `name`, `params`, `lr` and `weight_decay`; groups without parameters are left out.
     """
+    no_decay = no_decay_names(model)
+    # Parameter -> the training argument with its learning rate.
+    own_rates = {
+        name: argument
+        for module in model.modules()
+        for name, argument in getattr(type(module), "learning_rates", {}).items()
+    }
     groups: dict[str, dict] = {}
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
             continue
         parts = name.split(".")
-        part, rate = "encoder", learning_rate
-        if "prototypes" in parts:
-            part, rate = "prototypes", prototype_learning_rate
-        elif "classifier" in parts:
-            part, rate = "head", learning_rate * head_learning_rate_multiple
-        decays = parameter.ndim > 1 and not any(other in parts for other in NOT_DECAYED)
+        part, rate = "encoder", arguments.learning_rate
+        if "classifier" in parts:
+            part, rate = "head", arguments.learning_rate * arguments.head_learning_rate_multiple
+            if parts[-1] in own_rates:
+                part, rate = parts[-1], getattr(arguments, own_rates[parts[-1]])
+        decays = is_decayed(name, parameter, no_decay)
         key = part if decays else f"{part}, not decayed"
-        group = {"name": key, "params": [], "lr": rate, "weight_decay": weight_decay if decays else 0.0}
+        group = {"name": key, "params": [], "lr": rate, "weight_decay": arguments.weight_decay if decays else 0.0}
         groups.setdefault(key, group)["params"].append(parameter)
     return list(groups.values())
 
 
 class WeightAverage(TrainerCallback):
     """
-    Averages the weights at the ends of epochs, as SSAST's and SSAMBA's code does for AudioSet, and puts the average in
-    their place when training ends; `is_applied` tells whether it is there. Its state travels in the checkpoints.
+    Averages the weights at the ends of epochs, as SSAST's and SSAMBA's code does for AudioSet. When training ends, the
+    average replaces the weights, and `is_applied` becomes true. Checkpoints hold its state.
 
     Args:
-        first (`int`): The first epoch that counts, from 1.
-        last (`int`, *optional*): The last one; all later epochs, otherwise.
+        first (`int`): The first epoch to average, counted from 1.
+        last (`int`, *optional*): The last epoch to average; that of the training by default.
     """
 
     def __init__(self, first: int, last: int | None = None):
@@ -208,8 +204,8 @@ class WeightAverage(TrainerCallback):
         model: nn.Module | None = None,
         **kwargs,
     ) -> None:
-        """Takes the weights into the average."""
-        # The last one may be a part of one.
+        """Adds the weights to the average."""
+        # Training may end within an epoch.
         epoch = math.ceil(state.epoch - 1e-6)
         if epoch < self.first or (self.last is not None and epoch > self.last):
             return
@@ -244,7 +240,7 @@ class WeightAverage(TrainerCallback):
         model: nn.Module | None = None,
         **kwargs,
     ) -> None:
-        """Puts the average in the weights' place."""
+        """Replaces the weights by the average."""
         if self.count:
             for name, parameter in model.named_parameters():
                 if name in self.mean:
@@ -254,10 +250,10 @@ class WeightAverage(TrainerCallback):
 
 class AugmentationStart(TrainerCallback):
     """
-    Tells an augmentation where training begins, so that what is continued does not repeat the draws of the beginning.
+    Tells an augmentation the step at which training begins: a resumed training does not repeat the first draws.
 
     Args:
-        augmentation (`Augmentation`): That of the training clips.
+        augmentation (`Augmentation`): The augmentation of the training clips.
     """
 
     def __init__(self, augmentation: Augmentation):
@@ -270,11 +266,11 @@ class AugmentationStart(TrainerCallback):
 
 class FineTuningTrainer(Trainer):
     """
-    The Trainer of transformers, with the parameter groups and what [`FineTuningArguments`] adds.
+    The Trainer of transformers, with [`parameter_groups`] and what [`FineTuningArguments`] adds.
 
     Args:
-        eval_data_collator (`Callable`, *optional*): For evaluation and prediction; `data_collator` otherwise.
-        arguments: As of `Trainer`.
+        eval_data_collator (`Callable`, *optional*): Collates for evaluation and prediction; `data_collator` by default.
+        arguments: The arguments of `Trainer`.
     """
 
     args: FineTuningArguments
@@ -288,55 +284,59 @@ class FineTuningTrainer(Trainer):
             self.weight_average = WeightAverage(self.args.average_from_epoch, self.args.average_to_epoch)
             self.add_callback(self.weight_average)
 
-    @contextmanager
-    def _collating_for_evaluation(self):
-        collator, self.data_collator = self.data_collator, self.eval_data_collator
-        # transformers would group evaluation by length as well; predictions keep the order of their clips.
-        strategy, self.args.train_sampling_strategy = self.args.train_sampling_strategy, "sequential"
-        try:
-            yield
-        finally:
-            self.data_collator = collator
-            self.args.train_sampling_strategy = strategy
-
     def get_eval_dataloader(self, eval_dataset: str | Dataset | None = None) -> DataLoader:
-        """As the Trainer's, with `eval_data_collator`."""
-        with self._collating_for_evaluation():
-            return super().get_eval_dataloader(eval_dataset)
+        """
+        The clips of an evaluation in their order, collated by `eval_data_collator`.
+
+        Args:
+            eval_dataset (`str` or `Dataset`, *optional*): The clips, or their name among several; `eval_dataset` by default.
+        """
+        if eval_dataset is None:
+            eval_dataset = self.eval_dataset
+        elif isinstance(eval_dataset, str):
+            eval_dataset = self.eval_dataset[eval_dataset]
+        return self.get_test_dataloader(eval_dataset)
 
     def get_test_dataloader(self, test_dataset: Dataset) -> DataLoader:
-        """As the Trainer's, with `eval_data_collator`."""
-        with self._collating_for_evaluation():
-            return super().get_test_dataloader(test_dataset)
+        """
+        Clips in their order, collated by `eval_data_collator`. The Trainer's own loader would use `data_collator`, and would
+        group clips by length as in training.
+
+        Args:
+            test_dataset (`Dataset`): The clips.
+        """
+        loader = DataLoader(
+            test_dataset,
+            batch_size=self.args.eval_batch_size,
+            collate_fn=self.eval_data_collator,
+            num_workers=self.args.dataloader_num_workers,
+            pin_memory=self.args.dataloader_pin_memory,
+            prefetch_factor=self.args.dataloader_prefetch_factor,
+        )
+        return self.accelerator.prepare(loader)
 
     def create_model_card(self, *arguments, **kwargs) -> None:
-        """Writes `card`, where there is one, and else the card of transformers."""
+        """Writes `card` if there is one, else the card of transformers."""
         if self.card is None:
             super().create_model_card(*arguments, **kwargs)
         elif self.is_world_process_zero():
             write_card(self.card, Path(self.args.output_dir))
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
-        """Saves, and may push, as transformers does; with adapters also what PEFT does not keep."""
+        """Saves, and may push, as transformers does; with adapters, also saves what PEFT leaves out."""
         if isinstance(self.model, peft.PeftModel) and self.args.should_save:
-            # In the output folder, too: that is what is pushed while training goes on.
+            # Also in the output folder, which is pushed during training.
             for folder in {output_dir or self.args.output_dir, self.args.output_dir}:
                 save_classifier_config(self.model, folder)
         super().save_model(output_dir, _internal_call)
 
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
-        """The optimizer that the arguments ask for, on the groups of [`parameter_groups`]."""
+        """The optimizer of the arguments, on the groups of [`parameter_groups`]."""
         if self.optimizer is None:
             model = self.model if model is None else model
-            groups = parameter_groups(
-                model,
-                self.args.learning_rate,
-                self.args.weight_decay,
-                self.args.head_learning_rate_multiple,
-                self.args.prototype_learning_rate,
-            )
+            groups = parameter_groups(model, self.args)
             for group in groups:
-                # As schedules note it, except those that wait for a plateau.
+                # Schedules set it themselves, except those that wait for a plateau.
                 group["initial_lr"] = group["lr"]
             optimizer_class, options = self.get_optimizer_cls_and_kwargs(self.args, model)
             if self.args.coupled_weight_decay:
@@ -348,7 +348,7 @@ class FineTuningTrainer(Trainer):
     def create_scheduler(
         self, num_training_steps: int, optimizer: torch.optim.Optimizer | None = None
     ) -> torch.optim.lr_scheduler.LRScheduler:
-        """The originals' steps over epochs, where `epoch_decay` is given, and else the Trainer's schedule."""
+        """The originals' schedule in steps over epochs, if `epoch_decay` is given, else the Trainer's schedule."""
         if self.lr_scheduler is not None or self.args.epoch_decay is None:
             return super().create_scheduler(num_training_steps, optimizer)
         steps_per_epoch = num_training_steps / self.args.num_train_epochs
@@ -356,7 +356,7 @@ class FineTuningTrainer(Trainer):
         start, every, decay = self.args.epoch_decay_start, self.args.epoch_decay_every, self.args.epoch_decay
 
         def factor(step: int) -> float:
-            # The rounding keeps a step at the very end of an epoch out of it.
+            # The summand undoes rounding at the first step of an epoch.
             epoch = math.floor(step / steps_per_epoch + 1e-9)
             decays = 0 if epoch < start else 1 + (epoch - start) // every
             return decay**decays * min(1.0, (step + 1) / max(1, warmup_steps))
@@ -366,14 +366,78 @@ class FineTuningTrainer(Trainer):
         return self.lr_scheduler
 
     def train(self, resume_from_checkpoint: str | bool | None = None, **kwargs) -> TrainOutput:
-        """As the Trainer's; `resume_from_checkpoint=True` starts anew where there is no checkpoint yet."""
+        """As the Trainer's, but `resume_from_checkpoint=True` starts from the beginning if there is no checkpoint yet."""
         if resume_from_checkpoint is True:
-            # Of several folds, those that had not begun have none yet.
+            # A fold whose run has not begun has no checkpoint.
             folder = self.args.output_dir
             resume_from_checkpoint = get_last_checkpoint(folder) if os.path.isdir(folder) else None
         if resume_from_checkpoint and self.weight_average is not None:
             self.weight_average.load(resume_from_checkpoint)
         return super().train(resume_from_checkpoint=resume_from_checkpoint or None, **kwargs)
+
+
+def derive_arguments(
+    arguments: FineTuningArguments, model: PreTrainedModel, clips: LabelledClips
+) -> FineTuningArguments:
+    """
+    A copy of the arguments with what the task and the head decide.
+
+    Args:
+        arguments ([`FineTuningArguments`]): What the user asks for.
+        model (`PreTrainedModel`): The classifier, plain or wrapped by PEFT.
+        clips (`LabelledClips`): Their task chooses the metric of the best checkpoint, unless the arguments name one.
+    """
+    derived = copy.copy(arguments)
+    if derived.load_best_model_at_end and derived.is_best_by_task:
+        derived.metric_for_best_model = METRICS[clips.problem_type][0].key
+        derived.greater_is_better = True
+    if derived.lr_scheduler_type in (SchedulerType.REDUCE_ON_PLATEAU, SchedulerType.GREEDY):
+        # Their default is the mode of a loss.
+        mode = "max" if derived.greater_is_better else "min"
+        derived.lr_scheduler_kwargs = {"mode": mode, **(derived.lr_scheduler_kwargs or {})}
+    if model.classifier.reads_hidden_states and derived.ddp_find_unused_parameters is None:
+        # The head does not read the encoder's last norm; with gradient checkpointing, the Trainer would count on all.
+        derived.ddp_find_unused_parameters = True
+    return derived
+
+
+def check_label_smoothing(arguments: FineTuningArguments, model: PreTrainedModel, labels_are_shares: bool) -> None:
+    """
+    Checks that the Trainer's label smoothing, which needs one class a clip and cross-entropy, fits labels and head.
+
+    Raises:
+        [`InputError`]: If it does not.
+    """
+    if not arguments.label_smoothing_factor:
+        return
+    if not model.classifier.takes_label_smoothing:
+        reason = f"the {model.config.classifier_type} head, which has its own loss"
+    elif labels_are_shares:
+        reason = "labels that are shares of classes"
+    else:
+        return
+    raise InputError(f"--label_smoothing_factor must be 0 with {reason}, got {arguments.label_smoothing_factor}")
+
+
+def add_lengths(
+    clips: datasets.Dataset, arguments: FineTuningArguments, feature_extractor: FeatureExtractionMixin
+) -> datasets.Dataset:
+    """
+    Adds the clips' lengths in frames, if clips are to be grouped by length.
+
+    Raises:
+        [`InputError`]: If all clips are padded to the same length.
+    """
+    if arguments.train_sampling_strategy not in LENGTH_STRATEGIES:
+        return clips
+    longest = feature_extractor.max_length
+    if not feature_extractor.return_attention_mask:
+        raise InputError(
+            f"--train_sampling_strategy {arguments.train_sampling_strategy} needs --return_attention_mask true: "
+            f"without it, all clips are padded to {longest} frames"
+        )
+    lengths = [min(longest, count_frames(read_seconds(row["audio"]))) for row in clips]
+    return clips.add_column(arguments.length_column_name, lengths)
 
 
 def make_trainer(
@@ -384,51 +448,29 @@ def make_trainer(
     augmentation: Augmentation | None = None,
 ) -> FineTuningTrainer:
     """
-    The Trainer of a classifier on labelled clips, with the task's metrics; the best checkpoint, if one is to be loaded at the
-    end, is the best by the first of them unless the arguments name another.
+    The Trainer of a classifier on labelled clips, with the task's metrics. If the best checkpoint is loaded at the end, the
+    task's first metric decides, unless the arguments name another.
 
     Args:
-        model (`PreTrainedModel`): The classifier, also wrapped by PEFT.
+        model (`PreTrainedModel`): The classifier, plain or wrapped by PEFT.
         feature_extractor (`FeatureExtractionMixin`): The model's.
-        clips (`LabelledClips`): What to train and to evaluate on.
-        arguments (`FineTuningArguments`): How to train.
+        clips (`LabelledClips`): The clips to train and to evaluate on.
+        arguments (`FineTuningArguments`): How to train. They are copied, not changed.
         augmentation (`Augmentation`, *optional*): What is done to training clips.
 
     Raises:
         [`InputError`]: If clips are to be grouped by length, but are all padded to the same.
-        [`InputError`]: If labels are to be smoothed, but are not one class a clip, or the head is prototypical.
+        [`InputError`]: If labels are to be smoothed, but are not one class a clip, or the head has its own loss.
         [`InputError`]: If the results are to be pushed to the Hub, and cannot be.
     """
-    train = clips.splits["train"]
-    if arguments.train_sampling_strategy in LENGTH_STRATEGIES:
-        if not feature_extractor.return_attention_mask:
-            raise InputError(
-                f"--train_sampling_strategy {arguments.train_sampling_strategy} needs --return_attention_mask true: "
-                f"without it, all clips are padded to {feature_extractor.max_length} frames"
-            )
-        longest = feature_extractor.max_length
-        lengths = [min(longest, round(FRAMES_PER_SECOND * read_seconds(row["audio"]))) for row in train]
-        train = train.add_column(arguments.length_column_name, lengths)
-    if arguments.load_best_model_at_end and arguments.is_best_by_task:
-        arguments.metric_for_best_model = METRICS[clips.problem_type][0].key
-        arguments.greater_is_better = True
-    if arguments.lr_scheduler_type in (SchedulerType.REDUCE_ON_PLATEAU, SchedulerType.GREEDY):
-        # They would take the metric for a loss.
-        mode = "max" if arguments.greater_is_better else "min"
-        arguments.lr_scheduler_kwargs = {"mode": mode, **(arguments.lr_scheduler_kwargs or {})}
-    if model.config.classifier_type == "layer_weighted" and arguments.ddp_find_unused_parameters is None:
-        # The head does not read the encoder's last norm; with gradient checkpointing, the Trainer would count on all.
-        arguments.ddp_find_unused_parameters = True
+    arguments = derive_arguments(arguments, model, clips)
     is_multi_hot = model.config.problem_type == "multi_label_classification"
     mixes = augmentation is not None and augmentation.mixes_labels
-    is_prototypical = model.config.classifier_type == "prototypical"
-    if arguments.label_smoothing_factor and (is_multi_hot or mixes or is_prototypical):
-        # The Trainer would take the logits alone, and one class a clip.
-        what = "a prototypical head, whose loss is its own" if is_prototypical else "labels that are shares of classes"
-        raise InputError(f"--label_smoothing_factor must be 0 with {what}, got {arguments.label_smoothing_factor}")
+    check_label_smoothing(arguments, model, is_multi_hot or mixes)
+    train = add_lengths(clips.splits["train"], arguments, feature_extractor)
     options = {
         "num_labels": len(clips.names),
-        # Masked padding is not read; all that it could do is take memory.
+        # The model does not read masked padding: it would only take memory.
         "padding": "longest" if feature_extractor.return_attention_mask else "max_length",
         "min_frames": model.config.patch_shape[1],
     }
