@@ -376,6 +376,9 @@ class PretrainingRun:
             training=self.describe_training(description.facts),
             results=results,
             emissions=self.emissions.describe() if self.emissions is not None and is_whole else None,
+            summary=description.summary,
+            task=description.task,
+            measures=description.measures,
         )
 
     def describe_training(self, facts: Mapping[str, Any]) -> dict[str, Any]:
