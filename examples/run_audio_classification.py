@@ -5,13 +5,13 @@
     python examples/run_audio_classification.py --model outputs/spoken_words --data examples/spoken_words --output_dir out
     python examples/run_audio_classification.py examples/configs/esc50.yaml --model ssamba-tiny-400 --data esc50
 
-Arguments come from the YAML or JSON files that lead the command line, and then from the command line (`--help` lists them,
-with those of transformers' TrainingArguments). `examples/configs/` has the paper's recipes.
+The command line may begin with YAML or JSON files of arguments; its own arguments override theirs. `--help` lists all of
+them, with those of transformers' TrainingArguments. `examples/configs/` has the paper's recipes.
 
-What is left in `output_dir` (a folder in it for each fold, with --fold_column): the model and its feature extractor, for
+`output_dir` (with --fold_column, a folder in it for each fold) receives the model and its feature extractor, for
 `from_pretrained` and `pipeline`; a model card with the results on the test split; `test_results.json`; pictures of the
-learning curve, of the augmentation and, for clips of one label, of what was taken for what; and the checkpoints of
-training, from which `--resume_from_checkpoint true` continues.
+learning curve, of the augmentation and, for clips of one label, of the confusion matrix; and the checkpoints of training,
+from which `--resume_from_checkpoint true` continues.
 """
 
 import sys
@@ -65,13 +65,12 @@ def main(
     save_more: Callable[[FineTuningTrainer], dict[Path, str]] | None = None,
 ) -> list[dict[str, float]]:
     """
-    Runs once, or once for each fold; returns the metrics on the test split of each run. `load_model` gives another model
-    than the checkpoint itself, and `save_more` saves other forms of it, see [`TrainingReport.write`].
+    Runs once, or once for each fold; returns the metrics on the test split of each run. `load_model` replaces the loading
+    of the checkpoint, and `save_more` saves other forms of the model, see [`TrainingReport.write`].
     """
     runs = data.load()
     arguments = [fold_arguments(training, clips.fold) for clips in runs]
-    feature_extractor = classifier.load_feature_extractor(runs[0])
-    data.check(runs, feature_extractor.sampling_rate)
+    data.check(runs, classifier.load_feature_extractor().sampling_rate)
     results = []
     model_of = load_model or classifier.load_model
     for clips, own in zip(runs, arguments, strict=True):

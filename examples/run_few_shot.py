@@ -1,11 +1,11 @@
 # Copyright 2026 The hf-audio-ssm authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Learns a classifier from 1, 5 and 10 clips a class, in several ways, and says how well each does on the whole test split.
+"""Trains classifiers on 1, 5 and 10 clips a class, in several ways, and tests each on the whole test split.
 
     python examples/run_few_shot.py --model outputs/spoken_words/best --data examples/spoken_words --output_dir out
 
 For each number of clips a class and each seed, the same clips are drawn for every method: k-NN without training, the probes
-on the frozen encoder, LoRA and full fine-tuning. In `output_dir` are left `few_shot.md`, the table of means and standard
+on the frozen encoder, LoRA and full fine-tuning. `output_dir` receives `few_shot.md`, the table of means and standard
 deviations over the seeds, `few_shot.json`, all values, and `few_shot.png`, the picture.
 """
 
@@ -30,14 +30,15 @@ from hf_audio_ssm.training.probing import draw_few_shot
 
 @dataclass
 class FewShotArguments(ComparisonArguments):
-    """What is compared, with how few clips."""
+    """The ways to compare, and the numbers of clips."""
 
     methods: list[str] = field(
         default_factory=lambda: ["knn", "linear", "layer_weighted", "attentive", "prototypical", "lora", "full"],
         metadata={"help": "Ways to make the classifier, see run_probing.py --help."},
     )
     seeds: list[int] = field(
-        default_factory=lambda: [0, 1, 2], metadata={"help": "Of the draw of clips, new weights and their order."}
+        default_factory=lambda: [0, 1, 2],
+        metadata={"help": "Seeds of the drawn clips, of new weights and of the order of clips."},
     )
     shots: list[int] = field(default_factory=lambda: [1, 5, 10], metadata={"help": "Clips a class."})
 
@@ -48,8 +49,10 @@ def main(
     """Runs everything; returns the task's metric of each method, number of clips a class and seed."""
     clips = data.load_one()
     if clips.is_multi_label:
-        raise InputError(f"{data.data}: a few clips of each class can only be drawn where clips have one label each")
-    data.check([clips], sampling_rate=16000)
+        raise InputError(
+            f"{data.data}: must have one label a clip, as a few clips of each class are drawn; got several labels"
+        )
+    data.check([clips], classifier.load_feature_extractor().sampling_rate)
     labels = clips.splits["train"]["label"]
     draws = {
         (shots, seed): draw_few_shot(labels, shots, seed) for shots in arguments.shots for seed in arguments.seeds

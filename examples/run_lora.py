@@ -4,10 +4,10 @@
 
     python examples/run_lora.py --model outputs/spoken_words/best --data examples/spoken_words --output_dir out
 
-The arguments are those of run_audio_classification.py, and of the adapters. In `output_dir` are left the adapters, to be
-loaded with `hf_audio_ssm.hub.adapters.load_adapted` (the base model is found by the name it was given here), the feature
-extractor, a model card, results and pictures; and in `output_dir/merged` an ordinary classifier, for `from_pretrained` and
-`pipeline`.
+The arguments are those of run_audio_classification.py, and of the adapters. `output_dir` receives the adapters, to be
+loaded with `hf_audio_ssm.hub.adapters.load_adapted` (by the name of the base model that is given here), the feature
+extractor, a model card, results and pictures; `output_dir/merged` receives an ordinary classifier, for `from_pretrained`
+and `pipeline`.
 """
 
 import copy
@@ -30,12 +30,14 @@ from hf_audio_ssm.training.fine_tuning import FineTuningArguments, FineTuningTra
 
 @dataclass
 class AdapterArguments:
-    """What is trained."""
+    """The adapters."""
 
     method: str = field(default="lora", metadata={"help": f"One of {', '.join(ADAPTER_METHODS)}."})
     rank: int = field(default=8, metadata={"help": "Rank of LoRA, DoRA and rsLoRA."})
-    alpha: float = field(default=8.0, metadata={"help": "Scale of their updates: alpha / rank (rsLoRA: its root)."})
-    adapter_dropout: float = field(default=0.0, metadata={"help": "Dropout on what they read."})
+    alpha: float = field(
+        default=8.0, metadata={"help": "Scale of their updates: alpha / rank (rsLoRA: alpha / root of rank)."}
+    )
+    adapter_dropout: float = field(default=0.0, metadata={"help": "Dropout on the adapters' input."})
     target_modules: list[str] | None = field(
         default=None, metadata={"help": "Modules to adapt. Default: all projections of the encoder."}
     )
@@ -51,7 +53,6 @@ class AdapterArguments:
             raise InputError(f"--rank must be at least 1, got {self.rank}")
         if not 0 <= self.adapter_dropout < 1:
             raise InputError(f"--adapter_dropout must be at least 0 and below 1, got {self.adapter_dropout}")
-
         if self.bias not in ("none", "all", "lora_only"):
             raise InputError(f"--bias must be none, all or lora_only, got {self.bias!r}")
         if self.method == "ia3" and self.bias != "none":
@@ -61,7 +62,7 @@ class AdapterArguments:
         """Loads the base model and puts adapters into it."""
         options = {}
         if self.load_in_8bit:
-            # The head is trained whole, and so stays as it is.
+            # The head trains in full precision.
             options["quantization_config"] = BitsAndBytesConfig(
                 load_in_8bit=True, llm_int8_skip_modules=["classifier"]
             )
@@ -83,7 +84,7 @@ class AdapterArguments:
 
 
 def save_merged(trainer: FineTuningTrainer) -> dict[Path, str]:
-    """Saves the merged classifier; returns its folder, and what its card is to say of the results."""
+    """Saves the merged classifier; returns its folder, and a sentence on the results for its card."""
     folder = Path(trainer.args.output_dir) / "merged"
     merge_adapted(copy.deepcopy(trainer.model)).save_pretrained(folder)
     trainer.processing_class.save_pretrained(folder)

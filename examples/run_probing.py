@@ -1,13 +1,13 @@
 # Copyright 2026 The hf-audio-ssm authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Compares what can be read off a frozen encoder: k-NN, linear, layer-weighted, attentive and prototypical probes.
+"""Compares probes of a frozen encoder, such as k-NN, linear and attentive ones, adapters and full fine-tuning.
 
     python examples/run_probing.py --model outputs/spoken_words/best --data examples/spoken_words --output_dir out
     python examples/run_probing.py --methods linear lora dora rslora ia3 full --model ... --data ... --output_dir out
 
-The encoder runs over each clip once (and not again, with --cache_dir); a probe then trains in seconds. In `output_dir` are
-left `probing.md`, the table of metrics on the test split, and a folder for each probe: a classifier for `from_pretrained`
-and `pipeline`, or its adapters, with a model card. Of a prototypical probe there is also a picture of what it hears in a test clip.
+The encoder runs over each clip once (and not again, with --cache_dir); a probe then trains in seconds. `output_dir` receives
+`probing.md`, the table of metrics on the test split, and a folder for each probe: a classifier for `from_pretrained` and
+`pipeline`, or its adapters, with a model card. A prototypical probe adds a picture of its prototypes in a test clip.
 """
 
 import sys
@@ -34,7 +34,7 @@ from hf_audio_ssm.training.reports import split_results
 def draw_similarity(
     model: PreTrainedModel, feature_extractor: FeatureExtractionMixin, clips: LabelledClips, path: Path
 ) -> None:
-    """Draws what the prototypes of the first test clip's label hear in it."""
+    """Draws where the first test clip resembles the prototypes of its label."""
     row = clips.splits["test"][0]
     collator = LabelledClipCollator(
         feature_extractor, len(clips.names), multi_hot=True, min_frames=model.config.patch_shape[1]
@@ -51,7 +51,7 @@ def main(
 ) -> dict[str, dict[str, list[float]]]:
     """Runs everything; returns the metrics of each method on the test split, a value for each seed."""
     clips = data.load_one()
-    data.check([clips], sampling_rate=16000)
+    data.check([clips], classifier.load_feature_extractor().sampling_rate)
     comparison = Comparison(classifier, clips, arguments)
     output_dir, base_model = Path(arguments.output_dir), read_base_model(classifier.model)
     results: dict[str, dict[str, list[float]]] = {}
@@ -61,7 +61,7 @@ def main(
             print(f"{method}, seed {seed}: " + ", ".join(f"{name} {value:.4f}" for name, value in metrics.items()))
             for name, value in metrics.items():
                 results.setdefault(method, {}).setdefault(name, []).append(value)
-        # That of the last seed is kept.
+        # The classifier of the last seed is kept.
         if model is not None:
             save = save_adapted if method in ADAPTER_METHODS else type(model).save_pretrained
             save(model, output_dir / method)

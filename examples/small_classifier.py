@@ -1,6 +1,6 @@
 # Copyright 2026 The hf-audio-ssm authors.
 # SPDX-License-Identifier: Apache-2.0
-"""What the examples that train a small SSAMBA from labels alone share: its size, and how it is trained."""
+"""Shared by the examples that train a small SSAMBA from labels alone: its configuration and its training."""
 
 import tempfile
 from collections.abc import Callable
@@ -28,7 +28,7 @@ def small_config(max_length: int, **fields: Any) -> SsambaConfig:
 
 
 def label_fields(labels: list[str]) -> dict[str, Any]:
-    """The configuration's fields of a classifier of one label each."""
+    """The configuration's fields for a classifier of one label a clip."""
     return {
         "num_labels": len(labels),
         "id2label": dict(enumerate(labels)),
@@ -48,7 +48,7 @@ def train_classifier(
     data_collator: Callable | None = None,
     **arguments: Any,
 ) -> Trainer:
-    """Trains `model` in place, with progress and the validation metrics along the way; `arguments` say how long."""
+    """Trains `model` in place, and shows progress and validation metrics; `arguments` are more training arguments."""
     with tempfile.TemporaryDirectory() as unused:
         training_arguments = TrainingArguments(
             output_dir=unused,

@@ -23,6 +23,7 @@ from several_processes import TORCHRUN
 from tones import write_tone
 from transformers import HfArgumentParser, pipeline
 
+from hf_audio_ssm import SsambaFeatureExtractor
 from hf_audio_ssm.audio.decoding import read_audio
 from hf_audio_ssm.common.errors import InputError
 from hf_audio_ssm.common.text_files import mean_and_deviation
@@ -118,6 +119,43 @@ def test_fine_tuning_leaves_a_classifier_behind(tones, encoder, tmp_path):
         tones, encoder, output_dir, *options, "--resume_from_checkpoint", str(output_dir / "checkpoint-4")
     )
     assert again == metrics
+
+
+def test_statistics_of_the_data_are_computed_once_for_each_run(tones, encoder, tmp_path, monkeypatch):
+    computed, compute = [], SsambaFeatureExtractor.compute_mean_std
+
+    def note(self, *arguments, **options):
+        computed.append(compute(self, *arguments, **options))
+        return computed[-1]
+
+    monkeypatch.setattr(SsambaFeatureExtractor, "compute_mean_std", note)
+    fine_tune(tones, encoder, tmp_path, "--normalization", "data", "--max_steps", 1, "--save_strategy", "no")
+    assert len(computed) == 1
+    saved = SsambaFeatureExtractor.from_pretrained(tmp_path)
+    assert (saved.mean, saved.std) == computed[0]
+
+
+def test_clips_are_checked_at_the_rate_of_the_feature_extractor(tones, tmp_path, monkeypatch):
+    encoder = save_encoder(tmp_path / "encoder")
+    SsambaFeatureExtractor(max_length=32, sampling_rate=8000).save_pretrained(encoder)
+    rates = []
+
+    def note(clips, sampling_rate):
+        rates.append(sampling_rate)
+        raise InputError("stop")
+
+    monkeypatch.setattr("hf_audio_ssm.data.labelled.check_clips", note)
+    data, classifier = LabelledDataArguments(str(tones)), ClassifierArguments(str(encoder))
+    out = str(tmp_path / "out")
+    for script, arguments in (
+        (run_probing, ComparisonArguments(out)),
+        (run_few_shot, run_few_shot.FewShotArguments(out)),
+    ):
+        with pytest.raises(InputError, match="stop"):
+            script.main(data, classifier, arguments)
+    with pytest.raises(InputError, match="stop"):
+        fine_tune(tones, encoder, out)
+    assert rates == [8000] * 3
 
 
 def test_folds(encoder, tmp_path, capsys):

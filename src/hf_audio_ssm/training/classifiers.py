@@ -76,9 +76,13 @@ class ClassifierArguments:
         """[`load_feature_extractor`] and [`load_model`]."""
         return self.load_feature_extractor(clips), self.load_model(clips)
 
-    def load_feature_extractor(self, clips: LabelledClips) -> FeatureExtractionMixin:
+    def load_feature_extractor(self, clips: LabelledClips | None = None) -> FeatureExtractionMixin:
         """
         Loads the checkpoint's feature extractor, with the length, the mask and the normalisation that the arguments ask for.
+
+        Args:
+            clips (`LabelledClips`, *optional*):
+                The training clips for `--normalization data`. Without clips, the checkpoint's normalisation stays.
 
         Raises:
             [`InputError`]: If it cannot be loaded, or there is no such normalisation.
@@ -92,8 +96,9 @@ class ClassifierArguments:
         if self.return_attention_mask:
             feature_extractor.return_attention_mask = True
         if self.normalization == "data":
-            statistics = filter_bank_statistics(feature_extractor, clips.splits["train"])
-            feature_extractor.mean, feature_extractor.std = statistics
+            if clips is not None:
+                statistics = filter_bank_statistics(feature_extractor, clips.splits["train"])
+                feature_extractor.mean, feature_extractor.std = statistics
         elif self.normalization != "keep":
             try:
                 preset = type(feature_extractor).from_preset(self.normalization)
