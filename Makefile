@@ -4,14 +4,19 @@ PYTHON ?= python3
 BIN := $(VENV)/bin
 KERNEL := $(wildcard src/hf_audio_ssm/ops/csrc/*)
 
-.PHONY: quickstart test test-slow format
+.PHONY: quickstart check test test-slow format
 
 quickstart: $(VENV)/installed
 	$(BIN)/python examples/quickstart.py
 
-test: $(VENV)/installed
+# Lint, format, the directions of imports, and types.
+check: $(VENV)/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+	$(BIN)/mypy
+
+test: check
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-slow: $(VENV)/installed

@@ -16,6 +16,14 @@ TESTS = Path(__file__).resolve().parent
 def test_a_users_program(tmp_path):
     pytest.importorskip("mypy")
     # Of what the program uses, only its own errors matter.
-    command = [sys.executable, "-m", "mypy", "--follow-imports=silent", f"--cache-dir={tmp_path}", "typed_use.py"]
+    command = [
+        sys.executable,
+        "-m",
+        "mypy",
+        "--config-file=",
+        "--follow-imports=silent",
+        f"--cache-dir={tmp_path}",
+        "typed_use.py",
+    ]
     result = subprocess.run(command, cwd=TESTS, capture_output=True, text=True)
     assert result.returncode == 0, result.stdout + result.stderr
