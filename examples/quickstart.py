@@ -40,10 +40,12 @@ from transformers import (
 )
 
 from hf_audio_ssm import SsambaFeatureExtractor, SsambaForAudioClassification
-from hf_audio_ssm.audio.decoding import MIN_SECONDS, check_clips, read_audio
+from hf_audio_ssm.audio.decoding import check_clips, read_audio
+from hf_audio_ssm.audio.frames import FRAMES_PER_SECOND, count_frames, frames_to_seconds
 from hf_audio_ssm.common.errors import InputError
 from hf_audio_ssm.data.folders import SPLIT_FOLDERS, find_splits, split_folders
 from hf_audio_ssm.data.sources import make_dataset
+from hf_audio_ssm.data.statistics import filter_bank_statistics
 from hf_audio_ssm.hub.card_callback import write_card
 from hf_audio_ssm.hub.cards import Results, classifier_card, describe_training, read_base_model
 from hf_audio_ssm.inference.plots import save_figure
@@ -51,12 +53,11 @@ from hf_audio_ssm.inference.plots import save_figure
 
 SPOKEN_WORDS = Path(__file__).resolve().parent / "spoken_words"
 MAX_SECONDS = 10.24
-FRAMES_PER_SECOND = 100
 
 
 @dataclass
 class QuickstartArguments:
-    """What to train on, from what, and how long."""
+    """The data, the model to start from, and how long to train."""
 
     data_dir: str = field(
         default=str(SPOKEN_WORDS), metadata={"help": "Folder of audio, laid out as at the top of this file."}
@@ -77,7 +78,7 @@ class QuickstartArguments:
     learning_rate: float | None = field(
         default=None, metadata={"help": "Highest learning rate. Default: 1e-4 from a checkpoint, else 3e-3."}
     )
-    seed: int = field(default=0, metadata={"help": "Of the weights, the order, the augmentation and the splits."})
+    seed: int = field(default=0, metadata={"help": "Seed of weights, order, augmentation and splits."})
 
     def __post_init__(self):
         for name in ("epochs", "batch_size"):
@@ -102,7 +103,7 @@ def check_splits(splits: dict[str, list[tuple[Path, str]]], sampling_rate: int) 
     seconds = check_clips([path for clips in splits.values() for path, _ in clips], sampling_rate)
     too_long = sum(length > MAX_SECONDS for length in seconds)
     if too_long:
-        print(f"{too_long} clips are longer than {MAX_SECONDS} s: only their beginning is used")
+        print(f"{too_long} clips are longer than {MAX_SECONDS} s: only the beginning of each is used")
     return max(seconds)
 
 
@@ -115,7 +116,7 @@ def augment_waveform(samples: np.ndarray, sampling_rate: int, rng: np.random.Gen
     samples = soxr.resample(samples, speed * sampling_rate, sampling_rate, quality="LQ")
     samples = np.pad(samples, rng.integers(0, int(0.3 * sampling_rate), size=2))
     samples = samples * 10 ** (rng.uniform(-20, 3) / 20)
-    # Half of the clips stay without noise: digital silence has to look familiar, too.
+    # Half of the clips stay without noise: the model also meets digital silence.
     if rng.random() < 0.5:
         noise = np.abs(samples).max() * 10 ** (rng.uniform(-60, -20) / 20)
         samples = samples + noise * rng.standard_normal(len(samples))
@@ -131,7 +132,7 @@ def mask_spectrogram(spectrogram: torch.Tensor, rng: np.random.Generator) -> Non
 
 
 class ClipInputs(torch.utils.data.Dataset):
-    """The model's inputs for the clips of a dataset, made when asked for, and augmented if there is a generator."""
+    """The model's inputs for the clips of a dataset, made on demand, and augmented if there is a generator."""
 
     def __init__(self, dataset: datasets.Dataset, feature_extractor, rng: np.random.Generator | None = None):
         self.dataset = dataset
@@ -160,8 +161,8 @@ def load_or_make_model(checkpoint: str | None, train: datasets.Dataset, longest:
     """
     The feature extractor and the model: a checkpoint with a new classifier, or a new small SSAMBA.
 
-    SSAMBA's feature extractor is set to the clips, as its authors do for each data set: its length to the longest clip
-    and a quarter of a second more, its mean and standard deviation to those of the training clips.
+    SSAMBA's feature extractor is fitted to the clips, as its authors do for each data set: its length is that of the
+    longest clip and a quarter of a second more, its mean and standard deviation are those of the training clips.
     """
     labels = label_fields(train.features["label"].names)
     if checkpoint is None:
@@ -176,9 +177,7 @@ def load_or_make_model(checkpoint: str | None, train: datasets.Dataset, longest:
     if model is None or model.config.model_type == "ssamba":
         frames = math.ceil(FRAMES_PER_SECOND * min(longest + 0.25, MAX_SECONDS))
         feature_extractor.max_length = max(128, 16 * math.ceil(frames / 16))
-        rate = feature_extractor.sampling_rate
-        clips = (read_audio(row["audio"], rate) for row in train)
-        feature_extractor.mean, feature_extractor.std = feature_extractor.compute_mean_std(clips, sampling_rate=rate)
+        feature_extractor.mean, feature_extractor.std = filter_bank_statistics(feature_extractor, train)
     if model is None:
         model = SsambaForAudioClassification(small_config(feature_extractor.max_length, **labels))
     return feature_extractor, model
@@ -189,7 +188,7 @@ def accuracy(prediction) -> dict[str, float]:
 
 
 def train_model(model, feature_extractor, train, validation, arguments: QuickstartArguments) -> dict[str, str]:
-    """Trains `model` in place, with progress and the validation accuracy along the way; returns how, for its card."""
+    """Trains `model` in place, and shows progress and validation accuracy; returns rows on training for the card."""
     is_new = arguments.model is None
     steps_per_epoch = math.ceil(len(train) / arguments.batch_size)
     epochs = arguments.epochs or (max(5, math.ceil(1250 / steps_per_epoch)) if is_new else 10)
@@ -214,16 +213,15 @@ def draw_prediction(path: Path, clip: str, label: str, scores: list[dict], featu
     """Draws the spectrogram of a clip as the model sees it, and the scores of its likeliest labels, to a PNG file."""
     samples = read_audio(clip, feature_extractor.sampling_rate)
     inputs = feature_extractor(samples, sampling_rate=feature_extractor.sampling_rate, return_tensors="np")
-    # Without the padding: a frame every 10 ms, as long as 25 ms fit.
-    frames = 1 + int((len(samples) / feature_extractor.sampling_rate - MIN_SECONDS) * FRAMES_PER_SECOND)
-    spectrogram = inputs["input_values"][0, :frames].T
+    # Without the padding.
+    spectrogram = inputs["input_values"][0, : count_frames(len(samples) / feature_extractor.sampling_rate)].T
 
     figure = Figure(figsize=(10, 4), layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=(2, 1))
-    extent = (0, spectrogram.shape[1] / FRAMES_PER_SECOND, 0, len(spectrogram))
+    extent = (0, frames_to_seconds(spectrogram.shape[1]), 0, len(spectrogram))
     image = left.imshow(spectrogram, origin="lower", aspect="auto", extent=extent, cmap="magma")
     left.set(xlabel="time (s)", ylabel="mel bin")
-    # Names may hold dollars, which are no formulas.
+    # A dollar in a name does not begin a formula.
     left.set_title(f"{Path(clip).name}, labelled {label!r}", parse_math=False)
     figure.colorbar(image, ax=left, label="normalised log energy")
     best = scores[:5]
@@ -236,48 +234,51 @@ def draw_prediction(path: Path, clip: str, label: str, scores: list[dict], featu
     save_figure(figure, path)
 
 
-def main(arguments: QuickstartArguments) -> float:
-    """Runs all steps; returns the accuracy on the test clips."""
-    start = time.perf_counter()
-    set_seed(arguments.seed)
-
-    # 1. The data, all of it read once before anything is trained or written.
+def load_data(arguments: QuickstartArguments) -> tuple[dict[str, datasets.Dataset], float]:
+    """Reads every clip once; returns the splits, and the length of the longest clip in seconds."""
     splits = find_splits(Path(arguments.data_dir), arguments.seed)
     longest = check_splits(splits, SsambaFeatureExtractor().sampling_rate)
     labels = sorted({label for _, label in splits["train"]})
-    train, validation, test = (make_dataset(splits[split], labels) for split in SPLIT_FOLDERS)
-    print(f"{len(train)} clips to train on, {len(validation)} to validate, {len(test)} to test; labels: {labels}")
+    data = {split: make_dataset(splits[split], labels) for split in SPLIT_FOLDERS}
+    counts = ", ".join(f"{len(clips)} {split}" for split, clips in data.items())
+    print(f"Clips: {counts}; labels: {labels}")
+    return data, longest
 
-    # 2. The feature extractor and the model.
-    feature_extractor, model = load_or_make_model(arguments.model, train, longest)
-    print(f"{type(model).__name__} with {model.num_parameters() / 1e6:.2f} million parameters")
 
-    # 3. Training.
-    training = train_model(model, feature_extractor, train, validation, arguments)
-
-    # 4. Saving. The folder now works with `from_pretrained` and `pipeline`.
-    model.save_pretrained(arguments.output_dir)
-    feature_extractor.save_pretrained(arguments.output_dir)
-    print(f"Saved the model to {arguments.output_dir}")
-
-    # 5. Classifying the test clips with what was saved.
-    classifier = pipeline("audio-classification", model=arguments.output_dir)
+def classify_clips(model_dir: str, clips: datasets.Dataset) -> list[list[dict]]:
+    """The scores of all labels, the best first, that the saved model gives each clip."""
+    classifier = pipeline("audio-classification", model=model_dir)
     rate = classifier.feature_extractor.sampling_rate
-    clips = ({"array": read_audio(row["audio"], rate), "sampling_rate": rate} for row in test)
-    predictions = list(tqdm(classifier(clips, top_k=None), desc="Classifying", total=len(test), unit="clip"))
-    names = [labels[index] for index in test["label"]]
-    paths = [audio["path"] for audio in test["audio"]]
-    correct = [scores[0]["label"] == name for scores, name in zip(predictions, names, strict=True)]
-    for index in np.linspace(0, len(test) - 1, num=min(len(test), 8), dtype=int):
-        best = predictions[index][0]
-        print(f"{os.path.relpath(paths[index], arguments.data_dir)}: {best['label']} ({best['score']:.2f})")
-    print(f"Test accuracy: {np.mean(correct):.3f} ({sum(correct)} of {len(correct)} clips)")
+    inputs = ({"array": read_audio(row["audio"], rate), "sampling_rate": rate} for row in clips)
+    return list(tqdm(classifier(inputs, top_k=None), desc="Classifying", total=len(clips), unit="clip"))
 
-    # 6. A picture of one clip and its prediction, and a card that says what the model is and how good it was.
-    output_dir = Path(arguments.output_dir)
-    picture = output_dir / "prediction.png"
+
+def report_accuracy(predictions: list[list[dict]], clips: datasets.Dataset, data_dir: str) -> float:
+    """Prints some predictions and the share of correct ones; returns the latter."""
+    for index in np.linspace(0, len(clips) - 1, num=min(len(clips), 8), dtype=int):
+        best = predictions[index][0]
+        path = clips[int(index)]["audio"]["path"]
+        print(f"{os.path.relpath(path, data_dir)}: {best['label']} ({best['score']:.2f})")
+    names = clips.features["label"].int2str(clips["label"])
+    correct = [scores[0]["label"] == name for scores, name in zip(predictions, names, strict=True)]
+    print(f"Test accuracy: {np.mean(correct):.3f} ({sum(correct)} of {len(correct)} clips)")
+    return float(np.mean(correct))
+
+
+def write_results(
+    arguments: QuickstartArguments,
+    data: dict[str, datasets.Dataset],
+    model,
+    feature_extractor,
+    training: dict[str, str],
+    predictions: list[list[dict]],
+    accuracy: float,
+) -> None:
+    """Draws one test clip with its prediction, and writes the model's card."""
+    test, output_dir = data["test"], Path(arguments.output_dir)
     shown = len(test) // 2
-    draw_prediction(picture, paths[shown], names[shown], predictions[shown], classifier.feature_extractor)
+    picture, name = output_dir / "prediction.png", test.features["label"].int2str(test[shown]["label"])
+    draw_prediction(picture, test[shown]["audio"]["path"], name, predictions[shown], feature_extractor)
     has_test_split = "test" in split_folders(Path(arguments.data_dir))
     notes = () if has_test_split else ("They were drawn from all clips, before training.",)
     card = classifier_card(
@@ -286,14 +287,43 @@ def main(arguments: QuickstartArguments) -> float:
         feature_extractor=feature_extractor,
         base_model=None if arguments.model is None else read_base_model(arguments.model),
         data=arguments.data_dir,
-        num_clips={"train": len(train), "validation": len(validation), "test": len(test)},
+        num_clips={split: len(clips) for split, clips in data.items()},
         training=training,
-        results=Results({"accuracy": float(np.mean(correct))}, "test", arguments.data_dir, len(test), notes),
+        results=Results({"accuracy": accuracy}, "test", arguments.data_dir, len(test), notes),
         pictures={"A test clip and its prediction": picture.name},
     )
     write_card(card, output_dir)
-    print(f"Wrote {picture} and README.md, the model's card. All of this took {time.perf_counter() - start:.0f} s.")
-    return float(np.mean(correct))
+    print(f"Wrote {picture} and README.md, the model's card.", end=" ")
+
+
+def main(arguments: QuickstartArguments) -> float:
+    """Runs all steps; returns the accuracy on the test clips."""
+    start = time.perf_counter()
+    set_seed(arguments.seed)
+
+    # 1. The data, all of it read once before anything is trained or written.
+    data, longest = load_data(arguments)
+
+    # 2. The feature extractor and the model.
+    feature_extractor, model = load_or_make_model(arguments.model, data["train"], longest)
+    print(f"{type(model).__name__} with {model.num_parameters() / 1e6:.2f} million parameters")
+
+    # 3. Training.
+    training = train_model(model, feature_extractor, data["train"], data["validation"], arguments)
+
+    # 4. Saving. The folder now works with `from_pretrained` and `pipeline`.
+    model.save_pretrained(arguments.output_dir)
+    feature_extractor.save_pretrained(arguments.output_dir)
+    print(f"Saved the model to {arguments.output_dir}")
+
+    # 5. Classifying the test clips with what was saved.
+    predictions = classify_clips(arguments.output_dir, data["test"])
+    test_accuracy = report_accuracy(predictions, data["test"], arguments.data_dir)
+
+    # 6. A picture of one clip and its prediction, and a card that describes the model and its results.
+    write_results(arguments, data, model, feature_extractor, training, predictions, test_accuracy)
+    print(f"All of this took {time.perf_counter() - start:.0f} s.")
+    return test_accuracy
 
 
 if __name__ == "__main__":

@@ -6,8 +6,8 @@
     python examples/run_scene_labelling.py --data_dir my_audio --scene_seconds 60 --frames_per_label 100
     python examples/run_scene_labelling.py --model path                      # starting from a pretrained checkpoint
 
-A scene is made of labelled clips one after the other, as in the paper (arXiv 2405.11831), with pauses between them and
-noise over all of it; its label is that of the clip at each moment, or `background`. Training scenes are drawn anew for
+A scene consists of labelled clips one after the other, as in the paper (arXiv 2405.11831), with pauses between them and
+noise over all of it. Its label at each moment is that of the clip, or `background`. Training scenes are drawn anew for
 every step, validation and test scenes once, each from the clips of their split. `data_dir` is laid out as for
 `quickstart.py`.
 
@@ -37,6 +37,7 @@ from transformers import (
 
 from hf_audio_ssm import SsambaFeatureExtractor, SsambaForAudioFrameClassification
 from hf_audio_ssm.audio.decoding import check_clips, read_audio
+from hf_audio_ssm.audio.frames import FRAMES_PER_SECOND, SECONDS_PER_FRAME, frames_to_seconds
 from hf_audio_ssm.common.errors import InputError
 from hf_audio_ssm.common.whole_files import replacing
 from hf_audio_ssm.data.folders import SPLIT_FOLDERS, find_splits
@@ -48,13 +49,12 @@ from hf_audio_ssm.inference.plots import save_figure
 
 SPOKEN_WORDS = Path(__file__).resolve().parent / "spoken_words"
 BACKGROUND = "background"
-SECONDS_PER_FRAME = 0.01
 MAX_CLIP_SECONDS = 10.0
 
 
 @dataclass
 class SceneArguments:
-    """What the scenes are made of, what is trained, and how long."""
+    """The clips of the scenes, the model to start from, and how long to train."""
 
     data_dir: str = field(default=str(SPOKEN_WORDS), metadata={"help": "Folder of labelled clips."})
     output_dir: str = field(
@@ -74,7 +74,7 @@ class SceneArguments:
     learning_rate: float | None = field(
         default=None, metadata={"help": "Highest learning rate. Default: 1e-4 from a checkpoint, else 3e-3."}
     )
-    seed: int = field(default=0, metadata={"help": "Of the weights, the scenes and the splits."})
+    seed: int = field(default=0, metadata={"help": "Seed of weights, scenes and splits."})
 
     def __post_init__(self):
         for name in ("frames_per_label", "steps", "batch_size", "test_scenes"):
@@ -104,7 +104,7 @@ def read_clip(path: Path, sampling_rate: int) -> np.ndarray:
 
 
 class Scenes(torch.utils.data.Dataset):
-    """Scenes of one split; item i is the same each time, unless scenes are drawn anew (and the clips changed, too)."""
+    """Scenes of one split. Item i is the same each time, unless scenes are drawn anew, of clips that are changed."""
 
     def __init__(self, clips, labels, feature_extractor, arguments: SceneArguments, count: int, seed: int, anew=False):
         self.clips, self.labels, self.feature_extractor = clips, labels, feature_extractor
@@ -141,7 +141,7 @@ class Scenes(torch.utils.data.Dataset):
         inputs = extractor(samples, sampling_rate=extractor.sampling_rate, padding=False, truncation=False)
         values = torch.from_numpy(inputs["input_values"][0])
         if self.rng is not None:
-            # Another room: more or less treble. Then SpecAugment's frequency mask, twice: no label may hang on one band.
+            # Another room: more or less treble. Then SpecAugment's frequency mask, twice: no label may depend on one band.
             values += float(self.rng.normal(0, 0.3)) * torch.linspace(-1, 1, values.shape[1])
             for _ in range(2):
                 width = self.rng.integers(0, values.shape[1] // 5 + 1)
@@ -152,7 +152,7 @@ class Scenes(torch.utils.data.Dataset):
     def label_steps(self, events: pd.DataFrame, num_frames: int) -> np.ndarray:
         """The label that fills most of each time step."""
         seconds = self.arguments.frames_per_label * SECONDS_PER_FRAME
-        # The trainer's collator makes rows of equal length of scenes of equal length.
+        # Scenes of equal length have equally many labels.
         beginnings = np.arange(math.ceil(num_frames / self.arguments.frames_per_label)) * seconds
         shares = np.zeros((len(beginnings), len(self.labels)))
         for onset, offset, label in events.itertuples(index=False):
@@ -178,7 +178,7 @@ def make_model(arguments: SceneArguments, labels: list[str], train_clips: list) 
             raise InputError(f"--model {arguments.model}: cannot be loaded ({error})") from error
         return feature_extractor, model
 
-    max_length = math.ceil(arguments.scene_seconds / SECONDS_PER_FRAME)
+    max_length = math.ceil(arguments.scene_seconds * FRAMES_PER_SECOND)
     feature_extractor = SsambaFeatureExtractor(max_length=max_length)
     scenes = Scenes(train_clips, labels, feature_extractor, arguments, count=20, seed=arguments.seed)
     samples = (scenes.make_scene(index)[0] for index in range(len(scenes)))
@@ -200,7 +200,7 @@ def trim_labels(model, rows: list[dict[str, torch.Tensor]]) -> dict[str, torch.T
 
 
 def train_model(model, train: Scenes, validation: Scenes, arguments: SceneArguments) -> dict[str, str]:
-    """Trains `model` in place, with progress and the validation accuracy along the way; returns how, for its card."""
+    """Trains `model` in place, and shows progress and validation accuracy; returns rows on training for the card."""
     is_new = arguments.model is None
     trainer = train_classifier(
         model,
@@ -246,7 +246,7 @@ def draw_scene(path: Path, scenes: Scenes, index: int, true: pd.DataFrame, found
     spectrogram = scenes[index]["input_values"].numpy().T
     figure = Figure(figsize=(12, 5), layout="constrained")
     top, bottom = figure.subplots(2, 1, sharex=True)
-    extent = (0, spectrogram.shape[1] * SECONDS_PER_FRAME, 0, len(spectrogram))
+    extent = (0, frames_to_seconds(spectrogram.shape[1]), 0, len(spectrogram))
     top.imshow(spectrogram, origin="lower", aspect="auto", extent=extent, cmap="magma")
     top.set(ylabel="mel bin", title="A test scene")
     labels = [label for label in scenes.labels if label != BACKGROUND]
@@ -259,10 +259,65 @@ def draw_scene(path: Path, scenes: Scenes, index: int, true: pd.DataFrame, found
         widths = events["offset"] - events["onset"]
         bottom.barh(rows, widths, left=events["onset"], height=height, align="edge", color=colour, label=name)
     bottom.set(xlabel="time (s)", ylim=(0, len(labels)))
-    # Names may hold dollars, which are no formulas.
+    # A dollar in a name does not begin a formula.
     bottom.set_yticks(np.arange(len(labels)) + 0.5, labels, parse_math=False)
     bottom.legend(loc="upper right")
     save_figure(figure, path)
+
+
+def read_clips(arguments: SceneArguments) -> tuple[list[str], dict[str, list[tuple[np.ndarray, str]]]]:
+    """The labels, and the samples and label of each clip of each split; all clips are checked."""
+    splits = find_splits(Path(arguments.data_dir), arguments.seed)
+    labels = [*sorted({label for _, label in splits["train"]} - {BACKGROUND}), BACKGROUND]
+    rate = SsambaFeatureExtractor().sampling_rate
+    check_clips([path for clips in splits.values() for path, _ in clips], rate)
+    return labels, {
+        split: [(read_clip(path, rate), label) for path, label in splits[split]] for split in SPLIT_FOLDERS
+    }
+
+
+def score_events(true: pd.DataFrame, found: pd.DataFrame, arguments: SceneArguments) -> dict[str, float]:
+    """Prints and returns the F1 scores of the events found."""
+    segments = segment_based_f1(true, found, segment_seconds=frames_to_seconds(arguments.frames_per_label))
+    seconds, events = segment_based_f1(true, found), event_based_f1(true, found)
+    scores = {"segment_f1": segments["f1"], "second_f1": seconds["f1"], "event_f1": events["f1"]}
+    print(f"{len(true)} true events in {arguments.test_scenes} test scenes, {len(found)} found:")
+    print(f"  F1 of time steps {scores['segment_f1']:.3f}, of seconds {scores['second_f1']:.3f},", end=" ")
+    print(f"of events (beginning within 0.2 s, end within half its length) {scores['event_f1']:.3f}")
+    return scores
+
+
+def write_scene_card(
+    arguments: SceneArguments,
+    model,
+    feature_extractor,
+    num_scenes: dict[str, int],
+    training: dict[str, str],
+    scores: dict[str, float],
+) -> None:
+    """Writes the card of the trained model."""
+    output_dir = Path(arguments.output_dir)
+    step = frames_to_seconds(arguments.frames_per_label)
+    scenes = (
+        f"clips one after the other, scenes of {arguments.scene_seconds:g} s, a label every {step:g} s; drawn anew for each "
+        "step of training"
+    )
+    note = (
+        "The first two scores are F1 of time steps and of seconds; for that of events, an event's beginning may be wrong by "
+        "0.2 s and its end by half its length."
+    )
+    card = classifier_card(
+        model_name=output_dir.resolve().name,
+        model=model,
+        feature_extractor=feature_extractor,
+        base_model=None if arguments.model is None else read_base_model(arguments.model),
+        data=arguments.data_dir,
+        num_clips=num_scenes,
+        training={"Scenes": scenes, **training},
+        results=Results(scores, "test", arguments.data_dir, num_scenes["test"], [note], unit="scenes"),
+        pictures={"A test scene": "scene.png"},
+    )
+    write_card(card, output_dir)
 
 
 def main(arguments: SceneArguments) -> dict[str, float]:
@@ -271,16 +326,15 @@ def main(arguments: SceneArguments) -> dict[str, float]:
     set_seed(arguments.seed)
 
     # 1. The clips, all of them read before anything is trained or written.
-    splits = find_splits(Path(arguments.data_dir), arguments.seed)
-    labels = [*sorted({label for _, label in splits["train"]} - {BACKGROUND}), BACKGROUND]
-    rate = SsambaFeatureExtractor().sampling_rate
-    check_clips([path for clips in splits.values() for path, _ in clips], rate)
-    clips = {split: [(read_clip(path, rate), label) for path, label in splits[split]] for split in SPLIT_FOLDERS}
+    labels, clips = read_clips(arguments)
 
     # 2. The feature extractor, the model and the scenes.
     feature_extractor, model = make_model(arguments, labels, clips["train"])
-    count = {"train": arguments.steps * arguments.batch_size, "validation": max(1, arguments.test_scenes // 2)}
-    count["test"] = arguments.test_scenes
+    count = {
+        "train": arguments.steps * arguments.batch_size,
+        "validation": max(1, arguments.test_scenes // 2),
+        "test": arguments.test_scenes,
+    }
     train, validation, test = (
         Scenes(clips[split], labels, feature_extractor, arguments, count[split], arguments.seed + 1, split == "train")
         for split in SPLIT_FOLDERS
@@ -293,12 +347,7 @@ def main(arguments: SceneArguments) -> dict[str, float]:
 
     # 4. The events of the test scenes, and how well they are found.
     true, found = find_events(model.eval(), test)
-    segments = segment_based_f1(true, found, segment_seconds=arguments.frames_per_label * SECONDS_PER_FRAME)
-    seconds, events = segment_based_f1(true, found), event_based_f1(true, found)
-    scores = {"segment_f1": segments["f1"], "second_f1": seconds["f1"], "event_f1": events["f1"]}
-    print(f"{len(true)} true events in {len(test)} test scenes, {len(found)} found:")
-    print(f"  F1 of time steps {scores['segment_f1']:.3f}, of seconds {scores['second_f1']:.3f},", end=" ")
-    print(f"of events (beginning within 0.2 s, end within half its length) {scores['event_f1']:.3f}")
+    scores = score_events(true, found, arguments)
 
     # 5. Saving.
     output_dir = Path(arguments.output_dir)
@@ -307,31 +356,7 @@ def main(arguments: SceneArguments) -> dict[str, float]:
     with replacing(output_dir / "events.csv") as partial:
         found.to_csv(partial, index=False, float_format="%.3f")
     draw_scene(output_dir / "scene.png", test, 0, true, found)
-    scenes = (
-        f"scenes of {arguments.scene_seconds:g} s, a label every {arguments.frames_per_label * SECONDS_PER_FRAME:g} s"
-    )
-    card = classifier_card(
-        model_name=output_dir.resolve().name,
-        model=model,
-        feature_extractor=feature_extractor,
-        base_model=None if arguments.model is None else read_base_model(arguments.model),
-        data=arguments.data_dir,
-        num_clips={"train": count["train"], "validation": count["validation"], "test": count["test"]},
-        training={"Scenes": f"clips one after the other, {scenes}; drawn anew for each step of training", **training},
-        results=Results(
-            scores,
-            "test",
-            arguments.data_dir,
-            len(test),
-            [
-                "The first two scores are F1 of time steps and of seconds; for that of events, an event's beginning may "
-                "be wrong by 0.2 s and its end by half its length."
-            ],
-            unit="scenes",
-        ),
-        pictures={"A test scene": "scene.png"},
-    )
-    write_card(card, output_dir)
+    write_scene_card(arguments, model, feature_extractor, count, training, scores)
     print(f"Saved the model, its card, events.csv and scene.png to {output_dir}.", end=" ")
     print(f"Training took {trained - start:.0f} s, all of this {time.perf_counter() - start:.0f} s.")
     return scores
