@@ -8,8 +8,13 @@ import torch.nn.functional as F
 from huggingface_hub.errors import StrictDataclassError
 from transformers import AutoModelForAudioFrameClassification
 
-from hf_audio_ssm import SsambaConfig, SsambaForAudioFrameClassification
-from hf_audio_ssm.models.heads.time_steps import pool_steps
+from hf_audio_ssm import SsambaConfig, SsambaFeatureExtractor, SsambaForAudioFrameClassification, embed
+from hf_audio_ssm.models.heads.classification_heads import CLASSIFICATION_HEADS
+from hf_audio_ssm.models.heads.linear_head import LinearHead
+from hf_audio_ssm.models.heads.time_steps import find_columns, pool_steps
+
+
+FRAME_HEADS = [name for name, head in CLASSIFICATION_HEADS.items() if head.labels_frames]
 
 
 def make_config(**fields) -> SsambaConfig:
@@ -59,6 +64,65 @@ def test_a_label_a_second_by_default():
     assert config.num_label_steps(config.patch_grid(5998)[1]) == 60
 
 
+def test_labels_and_embeddings_have_one_clock():
+    """A column of 16 frames spans 175 ms; it belongs to the step in which the embedding has its middle."""
+    config = SsambaConfig(hidden_size=8, num_hidden_layers=2, frames_per_label=1)
+    assert config.column_centres(3) == pytest.approx([8.75, 24.75, 40.75])
+    model, rate = SsambaForAudioFrameClassification(config).eval(), 16000
+    timestamps = embed(torch.randn(2 * rate).numpy(), rate, model, SsambaFeatureExtractor()).timestamps
+    assert timestamps[0].item() == pytest.approx(0.0875)
+    torch.testing.assert_close(timestamps * 100, torch.tensor(config.column_centres(12), dtype=torch.float64))
+    columns, is_used = find_columns(config, 12)
+    for column, seconds in enumerate(timestamps.tolist()):
+        step = int(seconds / 0.01)
+        assert columns[step][is_used[step]].tolist() == [column]
+    assert config.num_label_steps(12) == int(timestamps[-1] / 0.01) + 1
+
+
+@pytest.mark.parametrize("classifier_type", CLASSIFICATION_HEADS)
+def test_heads_of_time_steps(classifier_type):
+    model = make_model(classifier_type=classifier_type, num_prototypes=2)
+    head = CLASSIFICATION_HEADS[classifier_type]
+    assert type(model.classifier) is (head if head.labels_frames else LinearHead)
+
+
+@pytest.mark.parametrize("classifier_type", FRAME_HEADS)
+@pytest.mark.parametrize("fields", [{}, {"frames_per_label": 2}, {"statistics_of_filter_bank": True}])
+def test_a_step_is_read_as_a_small_clip(classifier_type, fields):
+    """The encoder's tokens of the step's columns, and the frames that these columns read."""
+    model = make_model(classifier_type=classifier_type, num_prototypes=2, pooling="mean", **fields)
+    for parameter in model.classifier.parameters():
+        parameter.data.normal_()
+    config, input_values = model.config, torch.randn(2, 47, 16)
+    rows, num_columns = config.patch_grid(47)
+    with torch.no_grad():
+        logits = model(input_values).logits
+        outputs = model.ssamba(input_values, output_hidden_states=True)
+        columns, is_used = find_columns(config, num_columns)
+        for step in range(config.num_label_steps(num_columns)):
+            own = columns[step][is_used[step]].tolist()
+            tokens = [0, *(1 + row * num_columns + column for row in range(rows) for column in own)]
+            clip = type(outputs)(
+                last_hidden_state=outputs.last_hidden_state[:, tokens],
+                hidden_states=tuple(state[:, tokens] for state in outputs.hidden_states),
+            )
+            clip.pooler_output = clip.last_hidden_state[:, 1:].mean(dim=1)
+            frames = input_values[:, own[0] * 3 : own[-1] * 3 + 4]
+            expected = model.classifier(model.classifier.read(clip, config, frames))
+            torch.testing.assert_close(logits[:, step], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_absent_steps_do_not_count_in_running_statistics():
+    model = make_model(classifier_type="statistics", classifier_dropout=0.0, drop_path_rate=0.0).train()
+    input_values = torch.randn(2, 40, 16)
+    attention_mask = torch.arange(40) < torch.tensor([[40], [12]])
+    model(input_values, attention_mask=attention_mask)
+    mean = model.classifier.standardization.running_mean.clone()
+    steps = [model.classifier.read_steps(model.ssamba(clip), model.config, clip).features[0] for clip in (input_values[:1], input_values[1:, :12])]  # fmt: skip
+    features = torch.cat(steps)[:, : model.classifier.num_features]
+    torch.testing.assert_close(mean, 0.1 * features.mean(dim=0), rtol=1e-4, atol=1e-5)
+
+
 def test_outputs_and_timestamps():
     model = make_model()
     outputs = model(torch.randn(2, 40, 16))
@@ -105,8 +169,14 @@ def test_multi_label_loss():
 
 @pytest.mark.parametrize("frames_per_label", [2, 10, 25])
 @pytest.mark.parametrize("problem_type", ["single_label_classification", "multi_label_classification"])
-def test_variable_length(frames_per_label, problem_type):
-    model = make_model(frames_per_label=frames_per_label, problem_type=problem_type)
+@pytest.mark.parametrize("classifier_type", FRAME_HEADS)
+def test_variable_length(frames_per_label, problem_type, classifier_type):
+    model = make_model(
+        frames_per_label=frames_per_label,
+        problem_type=problem_type,
+        classifier_type=classifier_type,
+        statistics_of_filter_bank=True,
+    )
     frames = (4, 40, 17, 90, 41)
     clips = [torch.randn(length, 16) for length in frames]
     input_values = torch.nn.utils.rnn.pad_sequence(clips, batch_first=True)
@@ -150,8 +220,10 @@ def test_save_and_load(tmp_path):
     assert torch.equal(reloaded(input_values).logits, model(input_values).logits)
 
 
-def test_compile():
-    model, input_values = make_model(), torch.randn(2, 40, 16)
+# Compiling takes long: one head that pools steps, one that reads them as small clips.
+@pytest.mark.parametrize("classifier_type", ["linear", "protobin"])
+def test_compile(classifier_type):
+    model, input_values = make_model(classifier_type=classifier_type), torch.randn(2, 40, 16)
     compiled = torch.compile(model, fullgraph=True, backend="aot_eager")
     torch.testing.assert_close(compiled(input_values).logits, model(input_values).logits)
 

@@ -105,3 +105,14 @@ def test_both_options_read_the_same_features():
     features = StatisticsHead.read(model.ssamba(input_values), model.config, input_values)
     assert features.shape == (2, 3 * 2 * 8 + 3 * 32)
     torch.testing.assert_close(model(encoder_features=features).logits, model(input_values).logits)
+
+
+def test_padded_clips_are_read_as_if_alone():
+    model = make_model(statistics_of_filter_bank=True)
+    frames = torch.tensor([64, 16, 39])
+    input_values = torch.randn(3, 64, 32)
+    attention_mask = torch.arange(64) < frames[:, None]
+    together = model(input_values, attention_mask=attention_mask).logits
+    for clip, length in enumerate(frames.tolist()):
+        alone = model(input_values[clip : clip + 1, :length]).logits
+        torch.testing.assert_close(together[clip : clip + 1], alone, rtol=1e-4, atol=1e-5)

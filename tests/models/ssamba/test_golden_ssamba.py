@@ -14,10 +14,11 @@ from golden import (
     relative_error,
 )
 
-from hf_audio_ssm import SsambaForAudioClassification, SsambaForPreTraining, ops
+from hf_audio_ssm import SsambaFeatureExtractor, SsambaForAudioClassification, SsambaForPreTraining, ops
 from hf_audio_ssm.conversion.ssamba import ORIGINAL, convert
 from hf_audio_ssm.models.patch_encoder.patch_tokens import adapt_position_embeddings
 from hf_audio_ssm.models.ssamba import modeling_ssamba
+from hf_audio_ssm.objectives.masked_patches import MaskedPatches
 
 
 @pytest.fixture(params=["definition", *ops.available_backends("cpu", torch.float32)], autouse=True)
@@ -73,6 +74,10 @@ def test_pretrained_layers_and_losses(name, folders):
         embeddings = model.ssamba.embeddings(inputs["fbank"], mask)
         encoded = model.ssamba(inputs["fbank"], bool_masked_pos=mask, output_hidden_states=True)
         outputs = model(inputs["fbank"], bool_masked_pos=mask)
+        extractor = SsambaFeatureExtractor(max_length=inputs["fbank"].shape[1])
+        learned = MaskedPatches(model, extractor)(input_values=inputs["fbank"], bool_masked_pos=mask)
+    assert torch.equal(learned.loss, outputs.loss)
+    assert all(torch.equal(value, outputs[part]) for part, value in learned.metrics.items())
     assert relative_error(embeddings, expected["embeddings"]) < TOLERANCE
     assert relative_error(encoded.last_hidden_state, expected["last_hidden_state_masked"]) < TOLERANCE
     for part in ("nce", "mse", "accuracy", "loss"):
@@ -107,12 +112,13 @@ def test_gradient_norms(name, folders):
 def test_training_trajectory(folders):
     case, _, inputs, expected = load_case(TRAJECTORY_CASE)
     model = SsambaForPreTraining.from_pretrained(folders[TRAJECTORY_CASE], drop_path_rate=case["drop_path_rate"])
-    model.train()
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, betas=(0.95, 0.999), weight_decay=5e-8)
+    extractor = SsambaFeatureExtractor(max_length=model.config.max_length)
+    objective = MaskedPatches(model, extractor).train()
+    optimizer = torch.optim.AdamW(objective.parameters(), lr=1e-3, betas=(0.95, 0.999), weight_decay=5e-8)
     steps = []
     for fbank, mask_index in zip(inputs["fbank"], inputs["mask_index"], strict=True):
-        outputs = model(fbank, bool_masked_pos=mask_of(mask_index, 64))
-        steps.append(torch.stack([outputs.loss, outputs.nce, outputs.mse, outputs.accuracy]).detach())
+        outputs = objective(input_values=fbank, bool_masked_pos=mask_of(mask_index, 64))
+        steps.append(torch.stack([outputs.loss, *outputs.metrics.values()]).detach())
         optimizer.zero_grad()
         outputs.loss.backward()
         optimizer.step()

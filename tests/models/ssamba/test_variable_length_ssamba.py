@@ -126,6 +126,8 @@ HEADS = {
     # The shortest clips have four patches.
     "prototypical": {"classifier_type": "prototypical", "prototype_topk": 6, "prototype_margin": 0.3},
     "prototypical, mean": {"classifier_type": "prototypical", "focal_similarity": "mean"},
+    "protobin": {"classifier_type": "protobin", "classifier_dropout": 0.0},
+    "cgp": {"classifier_type": "cgp", "classifier_dropout": 0.0},
     "frames": {"frames_per_label": 6, "problem_type": "single_label_classification"},
     "frames, multi-label": {"frames_per_label": 3, "problem_type": "multi_label_classification"},
 }

@@ -26,7 +26,7 @@ class PatchEncoderClassifierOutput(SequenceClassifierOutput):
             Of the prototypical head: how similar each patch, by frequency and time, is to each prototype.
     """
 
-    similarity_maps: torch.FloatTensor | None = None
+    similarity_maps: torch.Tensor | None = None
 
 
 class PatchEncoderForAudioClassification(PatchEncoderClassifier):

@@ -41,8 +41,8 @@ class PatchEncoderFrameClassifierOutput(TokenClassifierOutput):
             As in the encoder.
     """
 
-    timestamps: torch.FloatTensor | None = None
-    step_attention_mask: torch.BoolTensor | None = None
+    timestamps: torch.Tensor | None = None
+    step_attention_mask: torch.Tensor | None = None
 
 
 class PatchEncoderForAudioFrameClassification(PatchEncoderClassifier):

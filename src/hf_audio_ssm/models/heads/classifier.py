@@ -5,6 +5,7 @@
 import torch
 from transformers.modeling_utils import PreTrainedModel
 
+from ..patch_encoder.modeling_patch_encoder import CLASSIFIER_KEYS
 from ..patch_encoder.packing import PatchEncoderOutput
 from .configuration_classifier import ClassifierConfig
 from .head import ClassificationHead
@@ -26,6 +27,8 @@ class PatchEncoderClassifier:
         setattr(self, self.base_model_prefix, self.encoder_class(config))
         self.classifier = self.make_head(config)
         self.post_init()
+        # transformers hands on what the encoder ignores; a classifier reports the weights of another head.
+        self._keys_to_ignore_on_load_unexpected = set(self._keys_to_ignore_on_load_unexpected) - {CLASSIFIER_KEYS}
         # The encoder ignores classifiers; of this one, all weights are to be reported that a checkpoint has beside it.
         self._keys_to_ignore_on_load_unexpected.discard(r"^classifier\.")
 

@@ -138,6 +138,17 @@ def cut_steps(
         counted = outputs.patch_attention_mask.unflatten(1, (rows, num_columns))
         mask = mask & counted[:, :, columns].transpose(1, 2)
         step_attention_mask = mask.flatten(2).any(dim=2)
+    # The frames that the step's columns read: from the first column's beginning to the end of the last that counts.
+    width, stride = config.patch_shape[1], config.time_stride
+    last = torch.where(mask.any(dim=2), torch.arange(columns.shape[1], device=mask.device), -1).amax(
+        dim=2, keepdim=True
+    )
+    offsets = torch.arange((columns.shape[1] - 1) * stride + width, device=mask.device)
+    is_read = (last >= 0) & (offsets < last * stride + width)
+    frames = (columns[:, :1] * stride + offsets).clamp(max=input_values.shape[1] - 1)
+    if attention_mask is not None:
+        is_read = is_read & (attention_mask[:, frames] != 0)
+
     mask = mask.flatten(2).flatten(0, 1)
     last_hidden_state = cut(outputs.last_hidden_state)
     patches = torch.where(mask[..., None], last_hidden_state[:, config.num_prefix_tokens :], 0)
@@ -145,15 +156,6 @@ def cut_steps(
     if hidden_states is not None:
         complete = range(0, len(hidden_states), config.layers_per_stream)
         hidden_states = tuple(cut(state) if i in complete else None for i, state in enumerate(hidden_states))
-
-    # The frames that the columns read, from the first column's beginning on.
-    width, stride = config.patch_shape[1], config.time_stride
-    offsets = torch.arange((columns.shape[1] - 1) * stride + width, device=columns.device)
-    ends = (is_used.sum(dim=1) - 1) * stride + width
-    frames = (columns[:, :1] * stride + offsets).clamp(max=input_values.shape[1] - 1)
-    counts = (offsets < ends[:, None]).expand(len(input_values), -1, -1)
-    if attention_mask is not None:
-        counts = counts & (attention_mask[:, frames] != 0)
     return StepClips(
         outputs=PatchEncoderOutput(
             last_hidden_state=last_hidden_state,
@@ -162,6 +164,6 @@ def cut_steps(
             patch_attention_mask=mask,
         ),
         input_values=input_values[:, frames].flatten(0, 1),
-        attention_mask=counts.flatten(0, 1),
+        attention_mask=is_read.flatten(0, 1),
         step_attention_mask=step_attention_mask,
     )

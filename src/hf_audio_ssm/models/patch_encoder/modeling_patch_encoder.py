@@ -18,6 +18,10 @@ from .patch_tokens import PatchEmbeddings, PatchTokenEmbeddings, pool_tokens
 from .saved_code import CodeIsSaved
 
 
+# The names of a classifier's weights.
+CLASSIFIER_KEYS = r"^classifier\."
+
+
 class PatchEncoderPreTrainedModel(CodeIsSaved):
     """For the [`PreTrainedModel`] of an encoder of patches, to be mixed in before transformers' own."""
 

@@ -36,7 +36,7 @@ class PatchEncoderOutput(BaseModelOutputWithPooling):
             As in transformers' [`BaseModelOutputWithPooling`].
     """
 
-    patch_attention_mask: torch.BoolTensor | None = None
+    patch_attention_mask: torch.Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -164,7 +164,7 @@ def group_clips(
                 f"{config.patch_shape[1]}, the length of one patch; attention_mask[{clip}] leaves {frames[clip]} of "
                 f"{input_values.shape[1]}."
             )
-    groups = {}
+    groups: dict[int, list[int]] = {}
     for clip in sorted(range(len(frames)), key=frames.__getitem__):
         groups.setdefault(config.patch_grid(max(frames[clip], config.patch_shape[1]))[1], []).append(clip)
     return groups

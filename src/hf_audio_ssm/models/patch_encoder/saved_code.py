@@ -9,7 +9,7 @@ from typing import Any
 try:
     from hf_audio_ssm.models import packaging
 except ImportError:
-    packaging = None
+    packaging = None  # type: ignore[assignment]
 
 
 class CodeIsSaved:
