@@ -5,7 +5,6 @@
 import argparse
 import ast
 import configparser
-import os
 import re
 import shlex
 import subprocess
@@ -15,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from snippets import Block, read_blocks, read_inline_commands, run_here
+from warm_python import run_python
 
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -89,23 +89,21 @@ def test_every_block_of_the_cards_is_known():
     assert {name: blocks for name, blocks in found.items() if blocks} == {"base.md": known}
 
 
-@pytest.fixture(scope="module")
-def programs(tmp_path_factory) -> Path:
-    """A folder with the commands that pages use."""
-    folder = tmp_path_factory.mktemp("programs")
-    for name, module in (("python", ""), ("hf-audio-ssm", " -m hf_audio_ssm")):
-        (folder / name).write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)}{module} "$@"\n')
-        (folder / name).chmod(0o755)
-    return folder
-
-
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks(page)], ids=relative)
-def test_code_runs(page, clone, programs, hub):
-    environment = {**os.environ, "PATH": f"{programs}:{os.environ['PATH']}"}
+def test_code_runs(page, clone, hub):
     for language, code in blocks(page):
-        command = [sys.executable, "-c", code] if language == "python" else ["bash", "-ec", code]
-        result = subprocess.run(command, cwd=clone, env=environment, capture_output=True, text=True)
-        assert result.returncode == 0, f"{code}\n{result.stderr}"
+        if language == "python":
+            programs = [["-c", code]]
+        else:
+            lines = code.replace("\\\n", " ").splitlines()
+            # Words as the shell makes them, where nothing but quotes and comments is special.
+            assert not re.search(r"[$`|&;<>()]", code), f"this test cannot run\n{code}"
+            commands = [words for line in lines if (words := shlex.split(line, comments=True))]
+            assert all(program == "hf-audio-ssm" for program, *_ in commands), f"this test cannot run\n{code}"
+            programs = [["-m", "hf_audio_ssm", *words] for _, *words in commands]
+        for program in programs:
+            result = run_python(program, clone)
+            assert result.returncode == 0, f"{code}\n{result.stderr}"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=relative)

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from labelled_tones import save_encoder, write_tones
 from snippets import read_snippets
+from warm_python import run_python
 
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -144,10 +145,17 @@ def add_entry(path: Path, table: str, name: str) -> None:
     path.write_text(text, encoding="utf-8")
 
 
-def run(command: list[str], clone: Path, **environment: str) -> None:
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONPATH": str(clone / "src"), **environment}
-    result = subprocess.run([sys.executable, *command], cwd=clone, capture_output=True, text=True, env=environment)
+def run(arguments: list[str], clone: Path) -> None:
+    """Runs `python ARGUMENT...` with the copy of the package."""
+    result = run_python(arguments, clone, {**os.environ, "PYTHONPATH": str(clone / "src")})
     assert result.returncode == 0, result.stdout + result.stderr
+
+
+def run_without_package(code: str, clone: Path, home: Path) -> None:
+    """Runs code that hides the package, with no remote code in the cache."""
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(home)}
+    result = subprocess.run([sys.executable, "-c", code], cwd=clone, capture_output=True, text=True, env=environment)
+    assert result.returncode == 0, result.stderr
 
 
 def run_shell(name: str, clone: Path, more: str) -> None:
@@ -169,7 +177,7 @@ def test_the_objective_trains(clone):
 
 def test_the_head_is_complete(clone, tmp_path):
     run(["-c", USE_HEAD], clone)
-    run(["-c", USE_HEAD_WITHOUT_PACKAGE], clone, HF_HOME=str(tmp_path))
+    run_without_package(USE_HEAD_WITHOUT_PACKAGE, clone, tmp_path)
 
 
 def test_the_head_is_a_probe(clone):
@@ -182,4 +190,4 @@ def test_the_head_is_a_probe(clone):
 
 def test_the_encoder_is_complete(clone, tmp_path):
     run(["-c", USE_ENCODER], clone)
-    run(["-c", USE_ENCODER_WITHOUT_PACKAGE], clone, HF_HOME=str(tmp_path))
+    run_without_package(USE_ENCODER_WITHOUT_PACKAGE, clone, tmp_path)

@@ -10,6 +10,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from warm_python import run_python
+
 
 @dataclass(frozen=True)
 class Block:
@@ -60,9 +62,11 @@ def run_snippet(snippet: tuple[str, str], folder: Path, more_arguments: str = ""
     language, code = snippet
     code = code.rstrip() + more_arguments
     if language == "python":
-        command = [sys.executable, "-c", code]
+        result = run_python(["-c", code], folder)
+    elif code.startswith("python "):
+        result = run_python(shlex.split(code.replace("\\\n", " "))[1:], folder)
     else:
         command = ["bash", "-ec", code.replace("python ", f"{sys.executable} ", 1)]
-    result = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+        result = subprocess.run(command, cwd=folder, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
     return result.stdout
