@@ -11,7 +11,7 @@ them apart by a column `file`.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -21,6 +21,21 @@ from scipy.sparse.csgraph import maximum_bipartite_matching
 
 
 EVENT_COLUMNS = ["onset", "offset", "label", "score"]
+
+
+def _check_labels(argument: str, names: Collection[str], labels: Sequence[str]) -> None:
+    if unknown := sorted(set(names) - set(labels)):
+        raise ValueError(f"`{argument}` names {unknown}, expected some of {list(labels)}.")
+
+
+def _limits(threshold: float | Mapping[str, float], labels: Sequence[str]) -> np.ndarray:
+    """The threshold of each label, (labels,)."""
+    thresholds = threshold if isinstance(threshold, Mapping) else dict.fromkeys(labels, threshold)
+    _check_labels("threshold", thresholds, labels)
+    for label, value in thresholds.items():
+        if not 0 <= value <= 1:
+            raise ValueError(f"`threshold` must be between 0 and 1, got {value!r} for {label!r}.")
+    return np.array([thresholds.get(label, 0.5) for label in labels])
 
 
 def decode_events(
@@ -34,20 +49,19 @@ def decode_events(
     background: Sequence[str] = (),
 ) -> pd.DataFrame:
     """
-    Turns scores along time into events: steps at or above the threshold, smoothed by a median filter, joined to runs, of
-    which those that are too short are dropped.
+    Turns scores along time into events. Steps at or above the threshold are smoothed by a median filter and joined to runs;
+    short runs are dropped.
 
     Args:
         scores (`np.ndarray` of shape `(steps, labels)`): Probabilities.
         labels (`Sequence[str]`): The labels' names, in the order of the scores.
         seconds_per_step (`float`): Length of a time step.
-        threshold (`float` or mapping from label to `float`, *optional*, defaults to 0.5):
-            Lowest score of a step in an event; labels that a mapping lacks have 0.5.
+        threshold (`float` or mapping, *optional*, defaults to 0.5): Lowest score of an event's steps, for all labels or each.
         median_filter_seconds (`float`, *optional*, defaults to 0.0):
             Width of the median filter, rounded to an odd number of steps.
         min_seconds (`float`, *optional*, defaults to 0.0): Shortest event.
         single_label (`bool`, *optional*, defaults to `False`): Whether only the best label of each step counts.
-        background (`Sequence[str]`, *optional*): Labels that make no event, such as silence.
+        background (`Sequence[str]`, *optional*): Labels without events, such as silence.
 
     Returns:
         `pd.DataFrame` with the columns `onset`, `offset`, `label` and `score`, by onset.
@@ -65,16 +79,9 @@ def decode_events(
     ):
         if not minimum <= value < math.inf:
             raise ValueError(f"`{name}` must be a number of seconds of at least {minimum}, got {value!r}.")
-    thresholds = threshold if isinstance(threshold, Mapping) else dict.fromkeys(labels, threshold)
-    for name, names in (("threshold", thresholds), ("background", background)):
-        if unknown := sorted(set(names) - set(labels)):
-            raise ValueError(f"`{name}` names {unknown}, expected some of {list(labels)}.")
-    for label, value in thresholds.items():
-        if not 0 <= value <= 1:
-            raise ValueError(f"`threshold` must be between 0 and 1, got {value!r} for {label!r}.")
+    _check_labels("background", background, labels)
 
-    limits = np.array([thresholds.get(label, 0.5) for label in labels])
-    is_active = scores >= limits
+    is_active = scores >= _limits(threshold, labels)
     if single_label:
         is_active &= scores.argmax(axis=1, keepdims=True) == np.arange(len(labels))
     width = round(median_filter_seconds / seconds_per_step)
@@ -86,7 +93,7 @@ def decode_events(
             continue
         edges = np.flatnonzero(np.diff(np.pad(is_active[:, index].astype(np.int8), 1)))
         for start, end in zip(edges[::2], edges[1::2], strict=True):
-            # With slack for lengths that are no multiple of a float.
+            # The slack is for rounding.
             if (end - start) * seconds_per_step >= min_seconds - 1e-9:
                 score = scores[start:end, index].mean()
                 events.append((start * seconds_per_step, end * seconds_per_step, label, score))

@@ -4,7 +4,7 @@
 
 import math
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from numbers import Integral, Real
 from typing import Any
 
@@ -268,6 +268,7 @@ class SsambaFeatureExtractor(SavesCode, SequenceFeatureExtractor):
         used = [
             clip[: samples_spanned(length, self.sampling_rate)] for clip, length in zip(clips, lengths, strict=True)
         ]
+        groups: list[tuple[Sequence[int], torch.Tensor]]
         if used[0].device.type == "cpu":
             # One by one, a clip's result cannot depend on what else is in the batch, down to the last bit.
             groups = [([i], clip[None]) for i, clip in enumerate(used)]
@@ -397,7 +398,7 @@ class SsambaFeatureExtractor(SavesCode, SequenceFeatureExtractor):
             `ImportError`: if `resample` needs soxr and it is not installed.
         """
         self._check_sampling_rate(sampling_rate, resample)
-        strategy = self._padding_strategy(padding)
+        self._padding_strategy(padding)
         max_length = self.max_length if max_length is None else _check_positive_int("max_length", max_length)
         if return_tensors not in (None, "pt", "np", TensorType.PYTORCH, TensorType.NUMPY):
             raise ValueError(f'`return_tensors` must be "pt", "np" or None, got {return_tensors!r}.')
@@ -413,25 +414,54 @@ class SsambaFeatureExtractor(SavesCode, SequenceFeatureExtractor):
         lengths = [self._num_frames(clip) for clip in clips]
         if truncation:
             lengths = [min(length, max_length) for length in lengths]
-        longest = max(lengths)
+        padded_lengths = self._padded_lengths(lengths, names, padding, max_length, return_tensors is not None)
+        input_values, attention_mask, outputs = self._allocate(lengths, padded_lengths, device)
+        self._extract_fbank_features(clips, lengths, names, outputs)
+        for values in input_values:
+            self.normalize(values)
+
+        features: dict[str, Any] = {"input_values": input_values}
+        if return_attention_mask:
+            features["attention_mask"] = attention_mask
+        if return_tensors is None:
+            features = {key: [row.cpu().numpy() for row in value] for key, value in features.items()}
+        elif TensorType(return_tensors) == TensorType.NUMPY:
+            features = {key: value.cpu().numpy() for key, value in features.items()}
+        return BatchFeature(features)
+
+    def _padded_lengths(
+        self,
+        lengths: list[int],
+        names: list[str],
+        padding: bool | str | PaddingStrategy,
+        max_length: int,
+        as_array: bool,
+    ) -> list[int]:
+        """Returns the frames of each clip with its padding; `as_array` asks for equal ones."""
+        strategy, longest = self._padding_strategy(padding), max(lengths)
         if strategy == PaddingStrategy.MAX_LENGTH and longest > max_length:
             raise ValueError(
                 f"`{names[lengths.index(longest)]}` has {longest} frames, more than `max_length` ({max_length}); allow"
                 ' `truncation=True`, or pad with `padding="longest"`.'
             )
-        if strategy == PaddingStrategy.DO_NOT_PAD and return_tensors is not None and min(lengths) != longest:
-            raise ValueError(
-                f"`padding={padding!r}` leaves clips of {min(lengths)} to {longest} frames, which fit no single array;"
-                ' pad with "longest" or "max_length", or pass `return_tensors=None`.'
-            )
         if strategy == PaddingStrategy.DO_NOT_PAD:
-            padded_lengths = lengths
-        else:
-            padded_lengths = [max_length if strategy == PaddingStrategy.MAX_LENGTH else longest] * len(lengths)
+            if as_array and min(lengths) != longest:
+                raise ValueError(
+                    f"`padding={padding!r}` leaves clips of {min(lengths)} to {longest} frames, which fit no single array;"
+                    ' pad with "longest" or "max_length", or pass `return_tensors=None`.'
+                )
+            return lengths
+        return [max_length if strategy == PaddingStrategy.MAX_LENGTH else longest] * len(lengths)
 
+    def _allocate(
+        self, lengths: list[int], padded_lengths: list[int], device: torch.device
+    ) -> tuple[torch.Tensor | list[torch.Tensor], torch.Tensor | list[torch.Tensor], list[torch.Tensor]]:
+        """Returns memory for the input values, filled where there is padding; attention masks; the rest of the memory."""
+        input_values: torch.Tensor | list[torch.Tensor]
+        attention_mask: torch.Tensor | list[torch.Tensor]
         # One allocation where the clips come out equally long: splitting it into rows costs nothing.
         if min(padded_lengths) == max(padded_lengths):
-            shape = (len(clips), padded_lengths[0], self.num_mel_bins)
+            shape = (len(lengths), padded_lengths[0], self.num_mel_bins)
             input_values = torch.empty(shape, dtype=torch.float32, device=device)
             attention_mask = torch.zeros(shape[:2], dtype=torch.int32, device=device)
         else:
@@ -444,18 +474,7 @@ class SsambaFeatureExtractor(SavesCode, SequenceFeatureExtractor):
             audio = self._fill_padding(values, length)
             mask[audio] = 1
             outputs.append(values[audio])
-        self._extract_fbank_features(clips, lengths, names, outputs)
-        for values in input_values:
-            self.normalize(values)
-
-        features = {"input_values": input_values}
-        if return_attention_mask:
-            features["attention_mask"] = attention_mask
-        if return_tensors is None:
-            features = {key: [row.cpu().numpy() for row in value] for key, value in features.items()}
-        elif TensorType(return_tensors) == TensorType.NUMPY:
-            features = {key: value.cpu().numpy() for key, value in features.items()}
-        return BatchFeature(features)
+        return input_values, attention_mask, outputs
 
     @torch.no_grad()
     def stream(self, blocks: Iterable[np.ndarray]) -> Iterator[torch.Tensor]:
@@ -487,7 +506,8 @@ class SsambaFeatureExtractor(SavesCode, SequenceFeatureExtractor):
             values = torch.empty((self._num_frames(rest), self.num_mel_bins), dtype=torch.float32)
             self._extract_fbank_features([rest], [len(values)], [name], [values])
             rest = rest[len(values) * frame_shift :]
-            yield self.normalize(values)
+            self.normalize(values)
+            yield values
 
     @staticmethod
     def _padding_strategy(padding: bool | str | PaddingStrategy) -> PaddingStrategy:
