@@ -56,7 +56,7 @@ def counted(monkeypatch):
 
 def test_features_are_what_the_model_reads(clips, encoder):
     names = features_of(CLASSIFIER_TYPES)
-    assert names == ["last_hidden_state", "layer_means", "pooler_output"]
+    assert names == ["last_hidden_state", "layer_means", "layer_tokens", "pooler_output", "statistics"]
     feature_extractor, model = ClassifierArguments(encoder).load(clips)
     collator = LabelledClipCollator(feature_extractor, 4, multi_hot=False)
     model.train()
@@ -70,10 +70,15 @@ def test_features_are_what_the_model_reads(clips, encoder):
         torch.testing.assert_close(features[name].features, outputs[name])
     expected = outputs.hidden_states[2][:, 1:].mean(dim=1)
     torch.testing.assert_close(features["layer_means"].features[:, 0], expected)
+    torch.testing.assert_close(features["layer_tokens"].features[:, 0], outputs.hidden_states[2])
+    highest = outputs.last_hidden_state[:, 1:5].amax(dim=1)
+    torch.testing.assert_close(features["statistics"].features[:, 64:96], highest)
     assert features["pooler_output"].labels.tolist() == clips.splits["test"]["label"]
     augmenting = LabelledClipCollator(feature_extractor, 4, False, Augmentation((), [UniformNoise()]))
     with pytest.raises(ValueError, match="must not augment"):
         extract_features(model, clips.splits["test"], augmenting)
+    with pytest.raises(ValueError, match="`names` must be among last_hidden_state, .*, got 'logits'"):
+        extract_features(model, clips.splits["test"], collator, ["logits"])
 
 
 def test_features_of_padded_clips(clips, encoder):
@@ -116,8 +121,12 @@ def test_features_of_batches_that_are_padded_to_their_longest(encoder, tmp_path,
         encoder, classifier_type="attentive", return_attention_mask=masks
     ).load(LabelledClips({"test": rows}, ["even", "odd"], False))
     collator = LabelledClipCollator(feature_extractor, 2, multi_hot=False, padding="longest")
-    names = ["last_hidden_state", "pooler_output"]
+    names = ["last_hidden_state", "layer_tokens", "pooler_output", "statistics"]
     features = extract_features(model, rows, collator, names, batch_size=2)
+    tokens, layers = features["last_hidden_state"].features, features["layer_tokens"].features
+    assert layers.shape == (4, 1, *tokens.shape[1:])
+    # After a shorter batch's longest clip there is nothing, along time alone.
+    assert torch.equal(layers[:, 0].any(dim=-1), tokens.any(dim=-1))
     assert features["pooler_output"].features.shape == (4, 32)
     tokens = features["last_hidden_state"]
     # Unlike tensors of inference mode, they may be trained on.
