@@ -1,12 +1,12 @@
 # Copyright 2026 The hf-audio-ssm authors.
 # SPDX-License-Identifier: Apache-2.0
 """
-A demo in the browser: record or upload a sound, and see its labels, its spectrogram and, where the model has prototypes,
-which patches speak for a label.
+A demo in the browser: record or upload a sound, and see its labels and its spectrogram. If the model has prototypes, the demo
+also shows which patches of the spectrogram speak for a label.
 
     python examples/space/app.py --model outputs/probing/prototypical
 
-On a Space of the Hub, the variable MODEL names the checkpoint. Nothing is asked of other servers.
+On a Space of the Hub, the variable MODEL names the checkpoint. The page loads nothing from other servers.
 """
 
 import argparse
@@ -30,7 +30,7 @@ from hf_audio_ssm.inference.plots import draw_similarity, draw_spectrogram
 
 TEST_CLIPS = Path(__file__).resolve().parents[1] / "spoken_words" / "test"
 EXAMPLES = ("yes/en-us-f5.flac", "no/en-gb-m2.flac", "left/en-us-f5.flac", "stop/en-gb-m2.flac")
-# Of local fonts: the usual themes load theirs from the web.
+# With local fonts: gradio's themes load fonts from the web.
 THEME = gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
 CSS = ".gradio-container {max-width: 1100px !important; margin: auto}"
 TITLE = "# What do you hear?\nRecord a sound or upload a file. The model guesses what it is."
@@ -41,16 +41,16 @@ FREQUENCIES = (100, 300, 1000, 2000, 4000, 8000, 16000)
 @dataclass
 class Hearing:
     """
-    What a model makes of a sound.
+    A sound after a model.
 
     Args:
-        input_values (`np.ndarray` of shape `(frames, mel bins)`): What it is given, padded.
-        start (`float`): When that begins, in seconds of the file.
-        end (`float`): When its last frame ends, without the padding, in seconds of the file.
+        input_values (`np.ndarray` of shape `(frames, mel bins)`): The model's input, padded.
+        start (`float`): Where the input begins, in seconds of the file.
+        end (`float`): Where the input's last frame ends, without padding, in seconds of the file.
         seconds (`float`): The length of the file.
         scores (`dict[str, float]`): Of each label.
         similarity_maps (`np.ndarray` of shape `(labels, rows, columns)`, *optional*):
-            How similar each patch is to the closest prototype of each label; only of models that have prototypes.
+            How similar each patch is to the closest prototype of each label; only for models with prototypes.
     """
 
     input_values: np.ndarray
@@ -62,12 +62,12 @@ class Hearing:
 
 
 def loudest_part(samples: np.ndarray, length: int) -> int:
-    """Where the `length` samples with the most energy begin: what is said after pressing "record" comes late."""
+    """Finds where the `length` samples with the most energy begin: a recorded word comes some time after the click."""
     if len(samples) <= length:
         return 0
     energy = np.concatenate([[0.0], np.cumsum(np.square(samples, dtype=np.float64))])
     parts = energy[length:] - energy[:-length]
-    # Of those that hold it all, the middle one.
+    # If several parts hold the whole sound, the middle one.
     loudest = np.flatnonzero(parts >= (1 - 1e-6) * parts.max())
     return int(loudest[len(loudest) // 2])
 
@@ -79,7 +79,7 @@ def mel(hertz: float) -> float:
 
 class Listener:
     """
-    A checkpoint that listens to files.
+    Classifies files with a checkpoint.
 
     Args:
         model (`str`): A folder or a Hub repository.
@@ -91,12 +91,14 @@ class Listener:
     def __init__(self, model: str):
         self.model, self.feature_extractor = load_checkpoint(model, "audio-classification", called=f"--model {model}")
         self.config = self.model.config
-        self.has_prototypes = self.config.classifier_type == "prototypical"
+        with torch.no_grad():
+            silence = torch.zeros(1, self.feature_extractor.max_length, self.config.num_mel_bins)
+            self.has_prototypes = self.model(silence).similarity_maps is not None
 
     @torch.no_grad()
     def hear(self, path: str) -> Hearing:
         """
-        Classifies a file; of a long one, as much as the model was trained on, where it is loudest.
+        Classifies a file. Of a long file, it uses the loudest part of the length that the model was trained on.
 
         Raises:
             [`ClipError`]: If the file cannot be used.
@@ -107,7 +109,7 @@ class Listener:
         start = loudest_part(samples, longest)
         part = samples[start : start + longest]
         inputs = self.feature_extractor(part, sampling_rate=rate, return_tensors="pt", return_attention_mask=True)
-        # As the pipeline has it, the model reads padding like silence.
+        # As in transformers' pipeline, the model reads padding like silence.
         frames = int(inputs.pop("attention_mask").sum())
         outputs = self.model(**inputs)
         is_multi_label = self.config.problem_type == "multi_label_classification"
@@ -134,18 +136,18 @@ class Listener:
         return axes
 
     def draw_input(self, hearing: Hearing) -> Figure:
-        """The spectrogram."""
+        """Draws the spectrogram."""
         figure = Figure(figsize=(7, 3), layout="constrained")
         self._axes(figure, hearing, "magma").set_title("Spectrogram")
         return figure
 
     def draw_similarity(self, hearing: Hearing, label: str) -> Figure:
-        """The spectrogram, and over it which patches are similar to a label's prototypes."""
+        """Draws the spectrogram, and over it which patches are similar to a label's prototypes."""
         figure = Figure(figsize=(7, 3), layout="constrained")
         axes = self._axes(figure, hearing, "gray")
         similarity_map = hearing.similarity_maps[self.config.label2id[label]]
         image = draw_similarity(axes, similarity_map, self.config, hearing.start)
-        # Unless a patch of it scores.
+        # Show padding only if its patch has the best score.
         _, columns = similarity_map.shape
         last = similarity_map.argmax() % columns * self.config.time_stride + self.config.patch_shape[1]
         axes.set_xlim(hearing.start, max(hearing.end, hearing.start + frames_to_seconds(last)))
@@ -156,7 +158,7 @@ class Listener:
 
 
 def describe(hearing: Hearing) -> str:
-    """What was listened to."""
+    """Says which part of the file was used."""
     length = len(hearing.input_values)
     if hearing.seconds <= seconds_spanned(length):
         return f"The sound is {hearing.seconds:.2f} s long."
@@ -166,7 +168,7 @@ def describe(hearing: Hearing) -> str:
 
 def make_demo(model: str) -> gr.Blocks:
     """
-    The page; in a clone it begins with an example.
+    Makes the page. In a clone of the repository it begins with an example.
 
     Raises:
         [`InputError`]: If the model cannot be used.
@@ -196,7 +198,7 @@ def make_demo(model: str) -> gr.Blocks:
         gr.Markdown(TITLE)
         with gr.Row():
             with gr.Column(scale=2):
-                # Without a button that would send the sound to another server.
+                # Without the button that sends the sound to another server.
                 audio = gr.Audio(
                     sources=["upload", "microphone"], type="filepath", label="Sound", buttons=["download"]
                 )
@@ -225,13 +227,13 @@ def main() -> None:
         default=os.environ.get("MODEL", "outputs/quickstart"),
         help="a folder or a Hub repository (default: %(default)s)",
     )
-    parser.add_argument("--port", type=int, default=7860, help="of the local server (default: %(default)s)")
+    parser.add_argument("--port", type=int, default=7860, help="port of the local server (default: %(default)s)")
     arguments = parser.parse_args()
     try:
         demo = make_demo(arguments.model)
     except InputError as error:
         sys.exit(f"error: {error}")
-    # The examples lie beside the folder that this may run in.
+    # The examples may lie outside the working directory.
     demo.launch(server_port=arguments.port, theme=THEME, css=CSS, allowed_paths=[str(TEST_CLIPS)])
 
 

@@ -27,12 +27,13 @@ from hf_audio_ssm import (
     SsambaForPreTraining,
     embed,
 )
+from hf_audio_ssm.audio import decoding
 from hf_audio_ssm.audio.decoding import read_audio
 from hf_audio_ssm.cli import COMMANDS, main
 from hf_audio_ssm.cli import embed as embed_command
 from hf_audio_ssm.common.console import without_retries
 from hf_audio_ssm.data.folders import list_audio
-from hf_audio_ssm.inference.embedding import load_encoder
+from hf_audio_ssm.hub.loading import load_encoder
 
 
 RATE = 16_000
@@ -130,7 +131,8 @@ class TestClassify:
         assert all(line.count("(") == 1 for line in out.splitlines())
 
     def test_broken_files_are_told_and_skipped(self, capsys, classifier, tmp_path):
-        reasons = write_broken_clips(tmp_path / "clips")
+        # Of files that are longer than is read, only the end is looked for.
+        reasons = {**write_broken_clips(tmp_path / "clips"), "cut_off.flac": "is cut off"}
         write_tone(tmp_path / "clips" / "whole.wav", 500)
         code, out, err = run(capsys, "classify", "-m", classifier, "--json", tmp_path / "clips")
         assert code == 3
@@ -158,6 +160,18 @@ class TestClassify:
         _, _, err = run(capsys, "classify", "-m", classifier, tmp_path)
         assert f"note: {tmp_path / 'long.wav'}: of 2.0 s, the first 0.64 s are used" in err
         assert "fits" not in err
+
+    def test_no_more_is_read_than_is_used(self, capsys, classifier, tmp_path, monkeypatch):
+        write_tone(tmp_path / "long.wav", 500, seconds=60)
+        read, count = decoding.SoundFile.read, []
+        monkeypatch.setattr(
+            decoding.SoundFile, "read", lambda *args, **options: (count.append(len(x := read(*args, **options))), x)[1]
+        )
+        code, _, err = run(capsys, "classify", "-m", classifier, tmp_path)
+        assert code == 0
+        assert "of 60.0 s, the first 0.64 s are used" in err
+        # And one sample near the end, to see that the file is not cut off.
+        assert 0.655 * RATE <= sum(count) <= 0.655 * RATE + 2
 
     @pytest.mark.parametrize(
         ("arguments", "message"),
@@ -231,7 +245,7 @@ class TestClassify:
         adapters.save_adapted(adapters.peft.get_peft_model(base, config), tmp_path)
         code, _, err = run(capsys, "classify", "-m", tmp_path, tones)
         assert code == 1
-        assert "both lack fitting weights: classifier.dense.bias, classifier.dense.weight" in err
+        assert "has no trained classifier: classifier.dense.bias, classifier.dense.weight, " in err
 
     def test_adapters_of_an_encoder(self, capsys, pretrained, tones, tmp_path):
         """By `save_adapted` or by PEFT alone, on a base with a head or none: to embed with, and nothing to classify by."""
@@ -405,7 +419,7 @@ class TestEmbed:
         ("options", "message"),
         [
             (["-o", "out.csv"], "--output must end in .npz or .parquet, got out.csv"),
-            (["-o", "no/such/folder/out.npz"], "no folder"),
+            (["-o", "no/such/folder/out.npz"], "cannot be written: there is no folder no/such/folder"),
             (["-o", "{folder}/out.npz", "--layers", "1"], "`layers` must be some of 0, 2, 4"),
         ],
     )

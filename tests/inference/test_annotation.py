@@ -6,6 +6,8 @@ import itertools
 import json
 import math
 import os
+import subprocess
+import sys
 import time
 from types import SimpleNamespace
 
@@ -26,6 +28,17 @@ from hf_audio_ssm.inference.annotation import Annotation
 
 
 RATE = 16000
+# What the extra `train` installs and the plain install does not.
+TRAIN_PACKAGES = [
+    "datasets",
+    "evaluate",
+    "accelerate",
+    "peft",
+    "sklearn",
+    "audiomentations",
+    "matplotlib",
+    "tensorboard",
+]
 TONES = {"low": 300.0, "high": 3000.0}
 
 
@@ -252,6 +265,29 @@ def test_the_picture_of_thousands_of_events_is_drawn_at_once(tmp_path):
     found.draw(tmp_path / "many.png")
     # A bar and a text for each would take half a minute.
     assert time.process_time() - start < 10
+
+
+def test_the_plain_install_annotates(checkpoint, recording, tmp_path):
+    """Without what the extra `train` installs: all but the picture, which needs matplotlib."""
+    code = f"""if True:
+        import sys, warnings
+        for name in {TRAIN_PACKAGES}:
+            sys.modules[name] = None
+        import hf_audio_ssm
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", UserWarning)
+            found = hf_audio_ssm.annotate({str(recording)!r}, {str(checkpoint)!r}, output_dir={str(tmp_path)!r})
+        print([str(warning.message) for warning in caught if warning.category is UserWarning])
+        try:
+            found.draw("picture.png")
+        except ImportError as error:
+            print(error)
+    """
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    reason = "the picture needs matplotlib (pip install matplotlib)"
+    assert result.stdout.splitlines() == [f"['{tmp_path / 'a long one.png'} is not written: {reason}']", reason]
+    assert {path.suffix for path in tmp_path.iterdir()} == {".csv", ".json", ".rttm", ".txt"}
 
 
 def blocks_then_interrupt(samples, seconds):

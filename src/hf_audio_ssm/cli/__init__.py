@@ -9,6 +9,7 @@ import sys
 import warnings
 from collections.abc import Sequence
 from io import TextIOWrapper
+from typing import Any
 
 from ..common.console import print_error, without_retries
 from ..common.errors import InputError
@@ -18,8 +19,8 @@ from ..common.version import __version__
 COMMANDS = {
     "classify": "label audio files with a fine-tuned checkpoint",
     "embed": "write the embeddings of audio files",
-    "convert": "turn an original SSAMBA or SSAST checkpoint into one for transformers",
-    "info": "tell what a checkpoint is, and how fast it runs here",
+    "convert": "convert an original SSAMBA or SSAST checkpoint to transformers",
+    "info": "describe a checkpoint, and measure its speed here",
 }
 EPILOG = """\
 examples:
@@ -33,13 +34,13 @@ exit codes:
   0    all went well
   1    nothing was done; the message says why
   2    the command line was not understood
-  3    some audio files could not be used; all others were
+  3    some audio files could not be used, and were skipped
   130  interrupted
 """
 
 
 def _show_warning(message: Warning | str, *_, **__) -> None:
-    """A warning in one line, without the place in the code."""
+    """Prints a warning in one line, without its place in the code."""
     print(f"warning: {message}", file=sys.stderr)
 
 
@@ -48,13 +49,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     Runs a command.
 
     Args:
-        argv (`Sequence[str]`, *optional*): The arguments; by default those of the process.
+        argv (`Sequence[str]`, *optional*): The arguments; defaults to those of the process.
 
     Returns:
         `int`: The exit code, see `EPILOG`.
     """
     argv = list(sys.argv[1:] if argv is None else argv)
-    formatting = {"formatter_class": argparse.RawDescriptionHelpFormatter}
+    formatting: dict[str, Any] = {"formatter_class": argparse.RawDescriptionHelpFormatter}
     parser = argparse.ArgumentParser(
         "hf-audio-ssm", description="Audio state-space models for transformers.", epilog=EPILOG, **formatting
     )
@@ -66,16 +67,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         if name in argv[:1]:
             modules[name] = importlib.import_module(f".{name}", __name__)
         module = modules.get(name)
-        subparser = subparsers.add_parser(name, help=summary, description=module and module.__doc__, **formatting)
+        subparser = subparsers.add_parser(
+            name, help=summary, description=module.__doc__ if module else None, **formatting
+        )
         if module is not None:
             module.add_arguments(subparser)
-            # Commands show progress and errors of their own; the progress of downloads stays.
+            # Commands show their own progress and errors; the progress of downloads stays.
             logging = importlib.import_module("transformers").utils.logging
             logging.disable_progress_bar()
             logging.set_verbosity_error()
     arguments = vars(parser.parse_args(argv))
     if isinstance(sys.stdout, TextIOWrapper):
-        # Names of files may hold what the terminal's encoding has not, or bytes that are no text.
+        # File names may hold characters that the terminal's encoding lacks, or bytes that are not text.
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
         with warnings.catch_warnings(), without_retries():
@@ -84,7 +87,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
-        # Whoever read the output has seen enough; nothing may be written to it when the process ends.
+        # The reader of the output has closed it: nothing may be written to it when the process ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except (InputError, OSError) as error:
