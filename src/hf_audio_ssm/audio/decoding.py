@@ -1,6 +1,6 @@
 # Copyright 2026 The hf-audio-ssm authors.
 # SPDX-License-Identifier: Apache-2.0
-"""From a clip, as a file or as a row of a data set holds it, to samples. Everything that reads audio reads it here."""
+"""Reading of clips, from files or rows of a data set, as samples. All audio is read here."""
 
 import math
 import os
@@ -21,26 +21,26 @@ from .frames import seconds_spanned
 AUDIO_SUFFIXES = (".aif", ".aiff", ".flac", ".mp3", ".oga", ".ogg", ".opus", ".wav")
 # One frame of the filter bank.
 MIN_SECONDS = seconds_spanned(1)
-# Of full scale: the least that 16 bits can hold.
+# In decibels of full scale: the smallest sample of 16 bits.
 SILENCE_DB = -90
-# Of full scale: float32's sums of squares overflow beyond.
+# Of full scale: beyond it, sums of squares overflow float32.
 LARGEST_SAMPLE = 1e15
-# A header may estimate the length (MP3 of variable rate); a file that gives less than this share of it is cut off.
+# Headers may estimate the length (MP3 of variable rate). A file with less than this share of it is cut off.
 MIN_SHARE_OF_HEADER = 0.9
-# Where the header does not tell the length, as in a FLAC file that was written to a pipe, libsndfile says 2**63 - 1.
+# libsndfile gives 2**63 - 1 for an unknown length, as in a FLAC file that was written to a pipe.
 UNKNOWN_FRAMES = 2**62
 
 
 class SoundFile(sf.SoundFile):
-    """A file whose samples are read forward alone where its header does not tell how many there are."""
+    """A sound file that is read without seeking if its header does not tell its length."""
 
     def seekable(self) -> bool:
-        """Whether soundfile may seek: it does after each read, which libsndfile refuses at such a file's end."""
+        """Whether soundfile may seek. It does so after each read, which libsndfile refuses at the end of such a file."""
         return self.frames < UNKNOWN_FRAMES and super().seekable()
 
 
 def clip_name(clip: str | os.PathLike | Mapping[str, Any]) -> str:
-    """What messages call a clip: its path, where it has one."""
+    """The name of a clip in messages: its path, if it has one."""
     if isinstance(clip, Mapping):
         return str(clip.get("path") or "clip without a path")
     return str(clip)
@@ -54,26 +54,26 @@ def read_audio(
     refuse_silence: bool = False,
 ) -> np.ndarray:
     """
-    Reads a clip, whole or a crop of it (of which no more is decoded than is used), as mono float32 samples, averaging
-    the channels and resampling with soxr.
+    Reads a clip, or a crop of it, as mono float32 samples. Only what is used is decoded; channels are averaged, and soxr
+    resamples.
 
     Args:
         clip (`str`, `PathLike` or mapping):
             A path, or what `datasets.Audio(decode=False)` gives (`bytes` and `path`), or a decoded clip (`array`, of
-            shape (samples,) or (channels, samples), and `sampling_rate`), whose integers are fractions of their type's
-            full scale, but in lists.
+            shape (samples,) or (channels, samples), and `sampling_rate`). Integers in arrays are fractions of their type's
+            full scale.
         sampling_rate (`int`): Wanted rate in hertz.
         max_seconds (`float`, *optional*): Longest result; a longer clip is cropped.
-        generator (`np.random.Generator`, *optional*): Draws where the crop begins; without it, at the beginning.
+        generator (`np.random.Generator`, *optional*): Draws where the crop begins; the beginning by default.
         refuse_silence (`bool`, *optional*, defaults to `False`):
-            Whether what is read must have a sample above -90 decibels of full scale.
+            Whether to refuse audio without a sample above -90 decibels of full scale.
 
     Returns:
         `np.ndarray` of shape (samples,), float32.
 
     Raises:
-        [`ClipError`]: If the clip is missing, empty, no audio, cut off, shorter than one frame of 25 ms, or holds
-            samples that are NaN, infinite or beyond any scale, or is silent where it must not be.
+        [`ClipError`]: If the clip is missing, empty, no audio, cut off, shorter than one frame of the filter bank, holds
+            samples that are NaN, infinite or beyond any scale, or is silent although `refuse_silence`.
     """
     name = clip_name(clip)
     samples, rate = _read(clip, name, max_seconds, generator)
@@ -96,10 +96,10 @@ def read_audio(
 
 def scale_integers(samples: np.ndarray, name: str) -> np.ndarray:
     """
-    Integers as fractions of their type's full scale; floats as they are.
+    Scales integers to fractions of their type's full scale; floats stay as they are.
 
     Raises:
-        [`ClipError`]: For 64-bit integers that cannot be 64-bit samples, such as those of 16 bits that NumPy has widened.
+        [`ClipError`]: For 64-bit integers of unknown scale, such as 16-bit samples that NumPy has widened.
     """
     if samples.dtype.kind not in "iu":
         return samples
@@ -113,13 +113,16 @@ def scale_integers(samples: np.ndarray, name: str) -> np.ndarray:
 
 
 def sound_path(path: str | os.PathLike) -> str | bytes:
-    """A path as soundfile takes it: as bytes, for names that are no UTF-8; Windows has none of these."""
+    """A path for soundfile: bytes, since names need not be UTF-8, except on Windows."""
     return os.fsencode(path) if os.name == "posix" else os.fspath(path)
 
 
 def read_seconds(clip: str | os.PathLike | Mapping[str, Any]) -> float:
     """
-    Length of a clip, as [`read_audio`] takes it, in seconds; of a file from its header, if that tells it.
+    The length of a clip in seconds. For a file, its header tells the length, if it can.
+
+    Args:
+        clip (`str`, `PathLike` or mapping): The clip, as in [`read_audio`].
 
     Raises:
         [`ClipError`]: If the clip is missing, empty or no audio.
@@ -138,7 +141,8 @@ def read_seconds(clip: str | os.PathLike | Mapping[str, Any]) -> float:
 
 
 def _open(clip: str | os.PathLike | Mapping[str, Any], name: str) -> str | bytes | BytesIO:
-    """What soundfile can open."""
+    """The clip in a form that soundfile opens."""
+    source: str | bytes | BytesIO
     if isinstance(clip, Mapping) and clip.get("bytes") is not None:
         source, size = BytesIO(clip["bytes"]), len(clip["bytes"])
     else:
@@ -159,7 +163,7 @@ def _read(
     max_seconds: float | None,
     generator: np.random.Generator | None,
 ) -> tuple[np.ndarray, int]:
-    """The samples, (samples,) or (channels, samples), at the clip's own rate, and that rate."""
+    """The samples, (samples,) or (channels, samples), at the clip's own sampling rate, and that rate."""
 
     def crop(length: int, rate: int) -> tuple[int, int]:
         wanted = length if max_seconds is None else min(length, math.ceil(max_seconds * rate))
@@ -185,7 +189,7 @@ def _read(
                 return samples[start : start + wanted].T, rate
             start, wanted = crop(length, rate)
             if wanted < length:
-                # A crop before the end of a file that is cut off would be whole; seeking costs next to nothing.
+                # A crop does not show that the file is cut off later. Seeking costs little.
                 if not _reaches(file, int(MIN_SHARE_OF_HEADER * length)):
                     raise ClipError(name, f"is cut off: its header says {length / rate:.2f} s")
                 file.seek(start)
@@ -193,7 +197,7 @@ def _read(
     except ClipError:
         raise
     except (OSError, RuntimeError, ValueError, TypeError) as error:
-        # Without the path, which is the error's own.
+        # ClipError adds the path.
         reason = error.error_string if isinstance(error, sf.LibsndfileError) else str(error)
         raise ClipError(name, f"cannot be read as audio ({reason.strip().rstrip('.')})") from error
     if samples.shape[1] < MIN_SHARE_OF_HEADER * wanted:
@@ -202,8 +206,8 @@ def _read(
 
 
 def _read_to_end(file: SoundFile) -> np.ndarray:
-    """The samples `(samples, channels)` of a file whose header does not tell how many there are."""
-    blocks = []
+    """The samples `(samples, channels)` of a file whose header does not tell its length."""
+    blocks: list[np.ndarray] = []
     while not blocks or len(blocks[-1]):
         blocks.append(file.read(file.samplerate, dtype="float32", always_2d=True))
     return np.concatenate(blocks)
@@ -219,13 +223,17 @@ def _reaches(file: SoundFile, sample: int) -> bool:
 
 def check_clips(clips: Iterable[str | os.PathLike | Mapping[str, Any]], sampling_rate: int) -> list[float]:
     """
-    Reads every clip once, with progress, so that a run does not end on a broken one halfway.
+    Reads every clip once, with a progress bar, so that no broken clip stops a run halfway.
+
+    Args:
+        clips (iterable): The clips, as in [`read_audio`].
+        sampling_rate (`int`): Sampling rate in hertz.
 
     Returns:
         `list[float]`: The clips' lengths in seconds.
 
     Raises:
-        [`InputError`]: Naming every clip (the first 20) that cannot be used, and why.
+        [`InputError`]: If clips cannot be used. It names the first 20, each with the reason.
     """
     seconds, problems = [], []
     for clip in tqdm(clips, desc="Reading the clips", unit="clip"):

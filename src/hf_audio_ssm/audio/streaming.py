@@ -1,6 +1,6 @@
 # Copyright 2026 The hf-audio-ssm authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Recordings of any length, block by block, with a report of what is wrong with them."""
+"""Reading of recordings of any length, block by block, with notes on their defects."""
 
 import io
 import os
@@ -22,25 +22,25 @@ from .decoding import LARGEST_SAMPLE, UNKNOWN_FRAMES, SoundFile, clip_name, scal
 
 
 BLOCK_SECONDS = 10.0
-# The report's resolution.
+# The resolution of notes.
 SECONDS_PER_HOP = 0.01
 SILENT_BELOW = 1e-4
 MIN_SILENT_SECONDS = 1.0
 CLIPPED_FROM = 0.999
 MIN_CLIPPED_SAMPLES = 3
-# Damage no further apart is one note.
+# Closer defects share a note.
 MERGED_SECONDS = 1.0
-# What programs write to a WAV header where they do not know yet how much will follow.
+# Sizes in a WAV header of unknown length.
 UNKNOWN_SIZES = (0x7FFFFFFF, 0xFFFFFFFF)
-# A block with more channels than samples is taken for one the wrong way round, unless it could be a short last one.
+# A block with more channels than this and than samples is taken to be transposed.
 MAX_CHANNELS_OF_SHORT_BLOCKS = 32
 NOTE_COLUMNS = ["onset", "offset", "kind", "detail"]
 
 
 def _find_runs(is_active: np.ndarray, max_gap: int = 0) -> list[tuple[int, int]]:
-    """Beginning and end of each run of true values; runs no further apart than `max_gap` are one."""
+    """Beginning and end of each run of true values; runs at most `max_gap` apart are joined."""
     edges = np.flatnonzero(np.diff(np.pad(is_active.astype(np.int8), 1)))
-    runs = []
+    runs: list[tuple[int, int]] = []
     for start, end in zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True):
         if runs and start - runs[-1][1] <= max_gap:
             runs[-1] = (runs[-1][0], end)
@@ -70,7 +70,7 @@ class _Section(io.RawIOBase):
     def tell(self) -> int:
         return self.position
 
-    def readinto(self, buffer: memoryview) -> int:
+    def readinto(self, buffer: Any) -> int:
         self.file.seek(self.start + self.position)
         content = self.file.read(max(0, min(len(buffer), self.end - self.start - self.position)))
         buffer[: len(content)] = content
@@ -79,13 +79,13 @@ class _Section(io.RawIOBase):
 
 
 class _UnfinishedWav(_Section):
-    """A WAV file whose header, written before the audio, still says that there is none, as one of unknown length."""
+    """A WAV file whose header still has the length 0, read as one of unknown length."""
 
     def __init__(self, file: BinaryIO, end: int, size_at: int):
         super().__init__(file, 0, end)
         self.size_at = size_at
 
-    def readinto(self, buffer: memoryview) -> int:
+    def readinto(self, buffer: Any) -> int:
         first = self.position
         count = super().readinto(buffer)
         for place in range(max(first, self.size_at), min(first + count, self.size_at + 4)):
@@ -95,8 +95,8 @@ class _UnfinishedWav(_Section):
 
 def _find_unfinished_size(file: BinaryIO, end: int) -> int | None:
     """
-    Where a WAV file holds the size of its audio, if that is 0 and neither it nor the size of the whole knows of the bytes that
-    follow: a recorder fills in both at the end.
+    The position of the size of the audio in an unfinished WAV file, or None for other files. A recorder fills in this size and
+    that of the file at the end; until then, neither counts the audio.
     """
     file.seek(0)
     header = file.read(12)
@@ -115,8 +115,8 @@ def _find_unfinished_size(file: BinaryIO, end: int) -> int | None:
 
 def _split_chain(file: BinaryIO) -> list[_Section]:
     """
-    The links of a chained Ogg file (RFC 3533), of which libsndfile reads the first alone; other files come whole. A link
-    ends where pages that begin a stream follow others.
+    The links of a chained Ogg file (RFC 3533), as libsndfile reads only the first; other files stay whole. A new link
+    begins where pages that begin a stream follow other pages.
     """
     end = file.seek(0, os.SEEK_END)
     unfinished_at = _find_unfinished_size(file, end)
@@ -134,29 +134,30 @@ def _split_chain(file: BinaryIO) -> list[_Section]:
         in_beginning = begins
         position += 27 + header[26] + sum(file.read(header[26]))
     starts = starts or [0]
-    # What follows the last page that can be told is the last link's: libsndfile finds the next page.
+    # The rest belongs to the last link: libsndfile finds the next page.
     return [_Section(file, start, stop) for start, stop in zip(starts, [*starts[1:], end], strict=True)]
 
 
 class AudioStream:
     """
-    Iterates over the samples of a recording as mono float32 blocks at one rate, once. Whatever can be read is read; what
-    could not be, and what looks wrong, is found in `notes` afterwards.
+    Iterates once over the samples of a recording, as mono float32 blocks at one rate. Everything readable is read; `notes` then
+    lists what could not be read and what looks wrong.
 
     Args:
         audio (`str`, `PathLike`, binary file, or iterable):
             A path; an open binary file; or blocks, each as `datasets` gives decoded audio: a mapping with `array`, of shape
             (samples,) or (channels, samples), and `sampling_rate`, which may change from block to block. Integers are
-            fractions of their type's full scale. What cannot seek, such as a pipe, is first copied to a temporary file.
+            fractions of their type's full scale. A file that cannot seek, such as a pipe, is first copied.
         sampling_rate (`int`): Wanted rate in hertz.
 
     Raises:
-        [`ClipError`]: If the file is missing, empty or no audio, or a block is none.
-        `TypeError`: If `audio` is something else.
+        [`ClipError`]: If the file is missing, empty or no audio, or a block cannot be used.
+        `TypeError`: If `audio` has another type.
     """
 
     def __init__(self, audio: str | os.PathLike | BinaryIO | Iterable[Mapping[str, Any]], sampling_rate: int):
-        self.audio, self.sampling_rate = audio, sampling_rate
+        self.audio: Any = audio
+        self.sampling_rate = sampling_rate
         self.is_path, self.is_file = isinstance(audio, (str, os.PathLike)), hasattr(audio, "read")
         own_name = audio if self.is_path else getattr(audio, "name", None)
         self.name = (
@@ -171,7 +172,7 @@ class AudioStream:
         self._peaks: list[np.ndarray] = []
         self._clipped: list[tuple[float, float, int]] = []
         self._invalid: list[tuple[float, float, int]] = []
-        if self.is_path:
+        if isinstance(audio, (str, os.PathLike)):
             self._check_path(Path(audio))
         elif isinstance(audio, io.TextIOBase):
             raise TypeError("`audio` must be a file opened in binary mode ('rb'), got one opened as text.")
@@ -197,9 +198,9 @@ class AudioStream:
     @property
     def notes(self) -> pd.DataFrame:
         """
-        What was noticed so far, by onset: `onset` and `offset` in seconds, `kind` ("resampled", "rate_change", "truncated",
-        "invalid" for samples that are NaN, infinite or beyond any scale, which are read as zeros, "silence" from a second
-        on, "clipping") and a `detail` in words.
+        The notes so far, by onset: `onset` and `offset` in seconds, `kind` and a `detail` in words. Kinds are "resampled",
+        "rate_change", "truncated", "clipping", "silence" of a second or more, and "invalid" for samples that are NaN, infinite
+        or beyond any scale, which are read as zeros.
         """
         notes = list(self._notes)
         peaks = np.concatenate(self._peaks) if self._peaks else np.empty(0, dtype=np.float32)
@@ -216,7 +217,7 @@ class AudioStream:
         return pd.DataFrame(sorted(notes), columns=NOTE_COLUMNS)
 
     def note(self, onset: float, offset: float, kind: str, detail: str) -> None:
-        """Adds to the notes."""
+        """Adds a note."""
         self._notes.append((onset, offset, kind, detail))
 
     def __iter__(self) -> Iterator[np.ndarray]:
@@ -241,7 +242,7 @@ class AudioStream:
 
     def _give(self, samples: np.ndarray) -> np.ndarray:
         hop = round(SECONDS_PER_HOP * self.sampling_rate)
-        # Blocks need not be whole hops.
+        # A block may end within a hop.
         pending = np.concatenate((self._pending, samples))
         whole = len(pending) // hop * hop
         self._peaks.append(np.abs(pending[:whole]).reshape(-1, hop).max(axis=1))
@@ -251,7 +252,7 @@ class AudioStream:
         return samples
 
     def _check(self, samples: np.ndarray, rate: int) -> None:
-        """Replaces what cannot be used, and notes it and what is clipped; `samples` (channels, samples)."""
+        """Sets invalid samples (channels, samples) to zero, and notes these and clipping."""
         # NaN compares as false.
         is_bad = ~(np.abs(samples) <= LARGEST_SAMPLE)
         if is_bad.any():
@@ -304,14 +305,14 @@ class AudioStream:
 
     def _read_link(self, file: SoundFile) -> Iterator[tuple[np.ndarray, int]]:
         rate, promised = file.samplerate, file.frames if file.frames < UNKNOWN_FRAMES else 0
-        # libsndfile believes the size of a WAV file more than its header, and says so only in its log.
+        # libsndfile trusts a WAV file's size more than its header; only its log says so.
         sizes = re.search(r"^ *data : (\d+) \(should be \d+\)", file.extra_info, re.MULTILINE)
         if sizes and int(sizes[1]) not in UNKNOWN_SIZES:
             end = self.seconds + promised / rate
             self.note(end, end, "truncated", "the header promises more audio than the file has")
         read, block_frames, reason = 0, max(1, round(BLOCK_SECONDS * rate)), ""
         while True:
-            # Not filled where an error ends the reading: what came before it counts.
+            # NaN marks what an error left unread.
             block = np.full((block_frames, file.channels), np.nan, dtype=np.float32)
             count = block_frames
             try:
@@ -328,7 +329,7 @@ class AudioStream:
             lost = (
                 f"; {(promised - read) / rate:.2f} s that the header promises are missing" if promised > read else ""
             )
-            # All that was read has been given out, but for what a resampler keeps back.
+            # A resampler may still hold some samples.
             self.note(self.seconds, self.seconds, "truncated", f"reading ends{reason}{lost}")
 
     def _read_blocks(self) -> Iterator[tuple[np.ndarray, int]]:
@@ -337,7 +338,8 @@ class AudioStream:
             if not isinstance(block, Mapping) or not {"array", "sampling_rate"} <= set(block):
                 raise ClipError(name, "must be a mapping with array and sampling_rate")
             rate = block["sampling_rate"]
-            if isinstance(rate, (str, bytes)) or not np.isscalar(rate) or not 0 < rate < np.inf:
+            is_number = not isinstance(rate, (str, bytes)) and np.isscalar(rate)
+            if not is_number or not 0 < rate < np.inf:
                 raise ClipError(name, f"has the sampling rate {rate!r}; expected a positive number")
             samples = np.array(block["array"], ndmin=2)
             if samples.dtype.kind not in "fiu":

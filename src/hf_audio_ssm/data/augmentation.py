@@ -3,8 +3,8 @@
 """
 Augmentation of labelled clips: of waveforms, of pairs of clips with their labels, and of filter banks.
 
-Every transform draws from the `numpy.random.Generator` that it is called with, and from nothing else. The order is the
-original's: waveforms, mixing, filter bank, SpecAugment, noise, roll.
+Every transform draws only from the `numpy.random.Generator` that it is called with. The order is that of the original:
+waveforms, mixing, filter bank, SpecAugment, noise, roll.
 """
 
 import os
@@ -12,6 +12,7 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -45,8 +46,8 @@ def _check_range(name: str, low: float, high: float) -> tuple[float, float]:
 
 class EachWaveform:
     """
-    Applies a transform of audiomentations, or a composition, to each waveform; one that it would leave too short to be read
-    stays as it is.
+    Applies a transform of audiomentations, or a composition, to each waveform. A waveform that would become too short to be
+    read stays as it is.
 
     Args:
         transform (`Callable`): Takes `samples` and `sample_rate`, as the transforms of audiomentations do.
@@ -58,8 +59,8 @@ class EachWaveform:
     def __call__(
         self, waveforms: list[np.ndarray], labels: np.ndarray, sampling_rate: int, rng: np.random.Generator
     ) -> tuple[list[np.ndarray], np.ndarray]:
-        """The transformed waveforms `(samples,)`, and the labels as they were."""
-        # audiomentations draws from the global generators: they are seeded for the call, and put back as they were.
+        """The transformed waveforms `(samples,)`, and the unchanged labels."""
+        # audiomentations draws from the global generators: seed them for the call, then restore them.
         python_state, numpy_state = random.getstate(), np.random.get_state()
         try:
             seed = int(rng.integers(2**32))
@@ -94,7 +95,7 @@ class Mixup:
     times another clip of the batch, cut or padded to the first, both minus their mean; the labels are mixed alike.
 
     Args:
-        p (`float`, *optional*, defaults to 0.5): Share of the clips that are mixed.
+        p (`float`, *optional*, defaults to 0.5): Share of clips that are mixed.
         alpha (`float`, *optional*, defaults to 10.0): `lambda` is drawn from Beta(alpha, alpha).
     """
 
@@ -119,12 +120,12 @@ class Mixup:
 
 class MultiLabelMix:
     """
-    Adds other clips of the batch, each scaled to a random signal-to-noise ratio and cut or padded to the first; a clip
-    then has the labels of all that is heard in it (as in BirdSet, arXiv 2403.10380). Silent clips are not scaled.
+    Adds other clips of the batch, each scaled to a random signal-to-noise ratio and cut or padded to the first. The mix has
+    the labels of all its clips (as in BirdSet, arXiv 2403.10380). Silent clips are not scaled.
 
     Args:
-        p (`float`, *optional*, defaults to 0.5): Share of the clips that others are added to.
-        max_clips (`int`, *optional*, defaults to 3): Clips in a mix, at most; 2 to as many are drawn.
+        p (`float`, *optional*, defaults to 0.5): Share of clips that others are added to.
+        max_clips (`int`, *optional*, defaults to 3): Largest number of clips in a mix; 2 to `max_clips` are drawn.
         min_snr_db (`float`, *optional*, defaults to 3.0): Lowest level of a clip above one added to it, in decibels.
         max_snr_db (`float`, *optional*, defaults to 30.0): Highest level of a clip above one added to it.
     """
@@ -142,7 +143,7 @@ class MultiLabelMix:
         mixed, mixed_labels = list(waveforms), labels.copy()
         for i, waveform in enumerate(waveforms):
             if len(waveforms) > 1 and rng.random() < self.p:
-                count = min(rng.integers(1, self.max_clips), len(waveforms) - 1)
+                count = min(int(rng.integers(1, self.max_clips)), len(waveforms) - 1)
                 others = draw_others(i, len(waveforms), count, rng)
                 for other in others:
                     mixed[i] = mixed[i] + at_snr(waveforms[other], waveform, rng.uniform(*self.snr_range))
@@ -157,7 +158,7 @@ def draw_others(index: int, total: int, count: int, rng: np.random.Generator) ->
 
 
 def at_snr(waveform: np.ndarray, reference: np.ndarray, snr_db: float) -> np.ndarray:
-    """`waveform` in the length of `reference`, scaled to be `snr_db` decibels below it (if neither is silent)."""
+    """`waveform` with the length of `reference`, scaled to `snr_db` decibels below it, unless one is silent."""
     waveform = fit_length(waveform, len(reference))
     rms, reference_rms = (float(np.sqrt(np.mean(np.square(x, dtype=np.float64)))) for x in (waveform, reference))
     scale = reference_rms / rms * 10 ** (-snr_db / 20) if rms > 0 and reference_rms > 0 else 1.0
@@ -169,13 +170,13 @@ def at_snr(waveform: np.ndarray, reference: np.ndarray, snr_db: float) -> np.nda
 
 class SpecAugment:
     """
-    One band of mel bins and one of frames set to silence (arXiv 1904.08779), as by torchaudio's FrequencyMasking and
-    TimeMasking in the original: widths uniform from 0 up to the given ones. The original masks before it normalises,
-    with 0, which is what silence (padding) is there.
+    Sets one band of mel bins and one of frames to silence (arXiv 1904.08779), like torchaudio's FrequencyMasking and
+    TimeMasking in the original, with widths drawn uniformly from 0 to the given ones. The original masks with 0, the value
+    of padding, before it normalises.
 
     Args:
-        frequency_mask (`int`): Width in mel bins that is not reached.
-        time_mask (`int`): Width in frames that is not reached.
+        frequency_mask (`int`): Upper bound, exclusive, of the width in mel bins.
+        time_mask (`int`): Upper bound, exclusive, of the width in frames.
     """
 
     def __init__(self, frequency_mask: int, time_mask: int):
@@ -195,7 +196,7 @@ class SpecAugment:
 
 
 class UniformNoise:
-    """Adds noise to a filter bank as the original does: values from U(0, 1), all times U(0, 1) / 10."""
+    """Adds noise to a filter bank, like the original: values from U(0, 1), scaled by U(0, 1) / 10."""
 
     def __call__(self, spectrogram: torch.Tensor, silence: float, rng: np.random.Generator) -> torch.Tensor:
         """The filter bank `(frames, mel bins)` plus noise."""
@@ -221,18 +222,18 @@ class RollTime:
 
 class Augmentation:
     """
-    Transforms in their order: those of waveforms and labels, then those of filter banks.
+    Transforms of waveforms and labels, then of filter banks, in order.
 
     Args:
         waveform_transforms (`Sequence`, *optional*): [`EachWaveform`], [`Mixup`], [`MultiLabelMix`] or the like.
         spectrogram_transforms (`Sequence`, *optional*): [`SpecAugment`], [`UniformNoise`], [`RollTime`] or the like.
         seed (`int`, *optional*, defaults to 0):
-            Of the generator. Processes that train together (by the environment's `RANK`) and worker processes of a
-            `DataLoader` draw from generators of their own, seeded by it, by the rank, and by torch's seed for that worker
-            and epoch, so that no two of them repeat each other.
+            Seed of the generators. Each process that trains (by the environment's `RANK`) and each worker process of a
+            `DataLoader` has its own generator, seeded by `seed`, the rank, and torch's seed for that worker and epoch, so
+            that no two processes repeat each other.
 
-    Its `first_step`, 0 at first, is the step that training goes on from: where that changes, the draws begin anew, and are
-    others than those of a training from another step.
+    Attributes:
+        first_step (`int`): The step at which training begins, 0 at first. Another step gives other draws.
     """
 
     def __init__(
@@ -245,15 +246,15 @@ class Augmentation:
         self.spectrogram_transforms = list(spectrogram_transforms)
         self.seed = seed
         self.first_step = 0
-        self._rng = None
-        self._entropy = None
+        self._rng: Any = None
+        self._entropy: tuple[int, ...] | None = None
 
     def __bool__(self) -> bool:
         return bool(self.waveform_transforms or self.spectrogram_transforms)
 
     @property
     def mixes_labels(self) -> bool:
-        """Whether labels may come out that are not one class of each clip."""
+        """Whether the transforms may give a clip shares of several classes."""
         return any(not isinstance(transform, EachWaveform) for transform in self.waveform_transforms)
 
     @property
@@ -274,7 +275,7 @@ class Augmentation:
         Args:
             waveforms (`list[np.ndarray]`): Mono clips (samples,) of any lengths.
             labels (`np.ndarray` of shape `(batch_size, classes)`): Ones for each clip's classes, zeros elsewhere.
-            sampling_rate (`int`): Of the waveforms, in hertz.
+            sampling_rate (`int`): Sampling rate of the waveforms in hertz.
 
         Returns:
             New waveforms and new labels, which may lie between 0 and 1.
@@ -294,7 +295,7 @@ class Augmentation:
 
 @dataclass
 class AugmentationArguments:
-    """What is done to training clips; nothing by default. Parsed from the command line or a file by HfArgumentParser."""
+    """The augmentation of training clips; none by default. HfArgumentParser reads these fields."""
 
     change_waveforms: float = field(
         default=0.0, metadata={"help": "Probability of each of noise, gain, pitch shift and time stretch of a clip."}
@@ -305,15 +306,15 @@ class AugmentationArguments:
     impulse_response_dir: str | None = field(
         default=None, metadata={"help": "Folder of room impulse responses, applied to half of the clips."}
     )
-    mixup: float = field(
-        default=0.0, metadata={"help": "Share of the clips that are mixed, and their labels with them."}
-    )
+    mixup: float = field(default=0.0, metadata={"help": "Share of clips that are mixed, together with their labels."})
     multi_label_mix: float = field(
-        default=0.0, metadata={"help": "Share of the clips that others are added to, with the union of the labels."}
+        default=0.0, metadata={"help": "Share of clips that others are added to, with the labels of all."}
     )
     frequency_mask: int = field(default=0, metadata={"help": "SpecAugment: width of the masked band, in mel bins."})
     time_mask: int = field(default=0, metadata={"help": "SpecAugment: length of the masked stretch, in frames."})
-    noise: bool = field(default=False, metadata={"help": "Noise on the filter bank and a roll in time, as SSAST has."})
+    noise: bool = field(
+        default=False, metadata={"help": "Add noise to the filter bank and roll it in time, as SSAST does."}
+    )
 
     def __post_init__(self) -> None:
         for name in ("change_waveforms", "mixup", "multi_label_mix"):
@@ -346,12 +347,14 @@ class AugmentationArguments:
             ]
         if self.background_dir is not None:
             changes.append(audiomentations.AddBackgroundNoise(self.background_dir, p=0.5))
-        waveform_transforms = [EachWaveform(audiomentations.Compose(changes))] if changes else []
+        waveform_transforms: list[WaveformTransform] = (
+            [EachWaveform(audiomentations.Compose(changes))] if changes else []
+        )
         if self.mixup:
             waveform_transforms.append(Mixup(p=self.mixup))
         if self.multi_label_mix:
             waveform_transforms.append(MultiLabelMix(p=self.multi_label_mix))
-        spectrogram_transforms = []
+        spectrogram_transforms: list[SpectrogramTransform] = []
         if self.frequency_mask or self.time_mask:
             spectrogram_transforms.append(SpecAugment(self.frequency_mask, self.time_mask))
         if self.noise:

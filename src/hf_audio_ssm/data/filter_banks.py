@@ -15,7 +15,6 @@ from datasets.fingerprint import Hasher
 from transformers.feature_extraction_utils import FeatureExtractionMixin
 
 from ..audio.decoding import clip_name, read_audio
-from ..audio.frames import FRAMES_PER_SECOND  # noqa: F401
 from ..common.errors import ClipError
 
 
@@ -29,7 +28,7 @@ def cache_filter_banks(
     Computes the filter banks of all clips of a data set, or reads those that an earlier run computed.
 
     Args:
-        dataset (`datasets.Dataset`): Clips, in an undecoded column `audio`.
+        dataset (`datasets.Dataset`): Clips, in an undecoded column `audio`. Other columns are kept.
         feature_extractor (`FeatureExtractionMixin`): Computes them, uncut and not normalised.
         cache_dir (`str`): Folder for the files, some 180 MB for an hour of audio (128 bins).
         num_workers (`int`, *optional*): Number of processes.
@@ -62,10 +61,11 @@ def cache_filter_banks(
     state = [(path, status.st_size, status.st_mtime_ns) for path in paths for status in [os.stat(path)]]
     name = Hasher.hash([dataset._fingerprint, state, type(raw).__name__, raw.sampling_rate, raw.num_mel_bins])
     Path(cache_dir).mkdir(parents=True, exist_ok=True)
-    features = {"path": datasets.Value("string"), "filter_bank": datasets.List(datasets.Value("float32"))}
+    features = {name: feature for name, feature in dataset.features.items() if name != "audio"}
+    features |= {"path": datasets.Value("string"), "filter_bank": datasets.List(datasets.Value("float32"))}
     return dataset.map(
         compute,
-        remove_columns=dataset.column_names,
+        remove_columns=["audio"],
         features=datasets.Features({**features, "reason": datasets.Value("string")}),
         cache_file_name=str(Path(cache_dir) / f"{name}.arrow"),
         new_fingerprint=name,
@@ -73,7 +73,7 @@ def cache_filter_banks(
         writer_batch_size=50,
         num_proc=num_workers or None,
         desc="Computing filter banks",
-    ).with_format("numpy")
+    ).with_format("numpy", columns=["filter_bank"], output_all_columns=True)
 
 
 def read_filter_bank(

@@ -4,8 +4,8 @@
 Folders of audio, with labels and splits or without.
 
 The layout is that of the `audiofolder` of datasets, which itself needs torchcodec: split folders `train`, `validation` and
-`test`, in each of them either one folder of clips per label, or a `metadata.csv` with the columns `file_name` and
-`label`. Without split folders, the folder itself holds the labels' folders or the `metadata.csv`.
+`test`, each with either one folder of clips per label, or a `metadata.csv` with the columns `file_name` and `label`.
+Without split folders, the folder itself holds the labels' folders or the `metadata.csv`.
 """
 
 import csv
@@ -31,9 +31,10 @@ HELD_OUT = 0.15
 
 
 def _list_files(folder: Path) -> Iterator[Path]:
-    """What is not hidden in a folder and those below it, also where links lead; of each folder once."""
-    seen, own, linked = set(), [folder], []
-    # Links last: a folder is listed where it lies, if that is here, and not by the links to it.
+    """The files in a folder and below it that are not hidden. Links are followed, and each folder is listed once."""
+    seen, own = set(), [folder]
+    linked: list[Path] = []
+    # Links last: a folder within this one is listed at its own place.
     while own or linked:
         folder = own.pop() if own else linked.pop(0)
         if (real := folder.resolve()) in seen:
@@ -54,15 +55,15 @@ def _list_files(folder: Path) -> Iterator[Path]:
 
 def list_audio(folder: Path) -> list[Path]:
     """
-    The audio files in a folder and those below it, also where links lead, sorted; hidden ones are left out, and a warning
-    counts other files.
+    The audio files in a folder and below it, sorted. Links are followed and hidden files skipped; a warning counts other files.
 
     Raises:
-        [`InputError`]: If `folder` is none, or holds no audio.
+        [`InputError`]: If there is no such folder, or it holds no audio.
     """
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder")
-    paths, others = [], Counter()
+    paths = []
+    others: Counter[str] = Counter()
     for path in sorted(_list_files(folder)):
         if path.suffix.lower() in AUDIO_SUFFIXES:
             paths.append(path)
@@ -113,7 +114,7 @@ def read_metadata(path: Path) -> list[tuple[Path, str]] | None:
         clip = path.parent / file_name
         if not label:
             raise InputError(f"{path}, row {number}: no label for {file_name!r}")
-        # Where a link leads does not matter.
+        # A link may lead out of the folder.
         if not Path(os.path.abspath(clip)).is_relative_to(os.path.abspath(path.parent)) or not clip.is_file():
             raise InputError(f"{path}, row {number}: no file {file_name!r} in {path.parent}")
         clips.append((clip, label))
@@ -122,7 +123,7 @@ def read_metadata(path: Path) -> list[tuple[Path, str]] | None:
 
 def find_clips(folder: Path, data_dir: Path) -> list[tuple[Path, str]]:
     """
-    (clip, label) of each clip of a split: from its metadata.csv, that of `data_dir`, or the labels' folders.
+    (clip, label) of each clip of a split: from its metadata.csv, else from that of `data_dir`, else from the labels' folders.
 
     Raises:
         [`InputError`]: If there is no audio, or a clip has no label.
@@ -142,10 +143,10 @@ def find_clips(folder: Path, data_dir: Path) -> list[tuple[Path, str]]:
 
 def split_folders(data_dir: Path) -> dict[str, Path]:
     """
-    The folders of the splits that `data_dir` has; `data_dir` itself is train where it has none.
+    The folders of the splits in `data_dir`; `data_dir` itself is train if it has none.
 
     Raises:
-        [`InputError`]: If `data_dir` is no folder, or there are folders of splits in it, but none of train.
+        [`InputError`]: If `data_dir` is no folder, or has folders of splits, but none of train.
     """
     if not data_dir.is_dir():
         raise InputError(f"{data_dir}: no such folder")
@@ -165,17 +166,17 @@ def draw_splits(labels: Sequence[str], missing: Sequence[str], seed: int, source
     Args:
         labels (`Sequence[str]`): The label of each training clip.
         missing (`Sequence[str]`): The splits to draw.
-        seed (`int`): Of the draw.
-        source (`str`): What messages call the training clips.
+        seed (`int`): Seed for the draw.
+        source (`str`): The name of the training clips in messages.
 
     Returns:
-        `dict[str, list[int]]`: Indices of the clips of the missing splits, and of those left to train.
+        `dict[str, list[int]]`: indices of the clips of each missing split, and of those that stay in "train".
 
     Raises:
         [`InputError`]: If a label has too few clips.
     """
     rng = np.random.default_rng(seed)
-    drawn = {"train": [], **{split: [] for split in missing}}
+    drawn: dict[str, list[int]] = {"train": [], **{split: [] for split in missing}}
     for label in sorted(set(labels)):
         indices = [index for index, other in enumerate(labels) if other == label]
         if len(indices) <= len(missing):
@@ -194,12 +195,12 @@ def draw_splits(labels: Sequence[str], missing: Sequence[str], seed: int, source
 
 def find_splits(data_dir: Path, seed: int) -> dict[str, list[tuple[Path, str]]]:
     """
-    (clip, label) of the clips of train, validation and test; a split that `data_dir` lacks is drawn from train, label by
+    (clip, label) of the clips of train, validation and test. A split that `data_dir` lacks is drawn from train, label by
     label and by `seed`.
 
     Raises:
-        [`InputError`]: If there is no such folder or no train split, less than two labels, a label that train has not, or
-            too few clips to draw a split from.
+        [`InputError`]: If there is no such folder or no train split, fewer than two labels, a label that train lacks, or too
+            few clips to draw a split from.
     """
     folders = split_folders(data_dir)
     splits = {split: find_clips(folder, data_dir) for split, folder in folders.items()}

@@ -9,6 +9,7 @@ import os
 import warnings
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import datasets
 import numpy as np
@@ -174,7 +175,7 @@ class LabelledDataArguments:
 
     def _read_folder(self, folder: Path, data_dir: Path) -> datasets.Dataset:
         clips = find_clips(folder, data_dir)
-        labels = [label for _, label in clips]
+        labels: list[Any] = [label for _, label in clips]
         if self.multi_label:
             labels = [[part.strip() for part in label.split(LABEL_SEPARATOR) if part.strip()] for label in labels]
         elif several := [label for label in labels if LABEL_SEPARATOR in label]:
@@ -182,7 +183,7 @@ class LabelledDataArguments:
                 f"{folder}: {several[0]!r} is read as one label; for several labels a clip, pass --multi_label true",
                 stacklevel=2,
             )
-        columns = {"audio": [str(path) for path, _ in clips], "label": labels}
+        columns: dict[str, list[Any]] = {"audio": [str(path) for path, _ in clips], "label": labels}
         if self.fold_column is not None:
             metadata = data_dir / "metadata.csv"
             if not metadata.is_file() or folder != data_dir:

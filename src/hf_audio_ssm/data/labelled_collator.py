@@ -9,7 +9,7 @@ import torch
 from transformers import SequenceFeatureExtractor
 
 from ..audio.decoding import read_audio
-from ..audio.frames import FRAMES_PER_SECOND, seconds_spanned  # noqa: F401
+from ..audio.frames import seconds_spanned
 from .augmentation import Augmentation
 
 
@@ -80,8 +80,8 @@ class LabelledClipCollator:
             )
             for values, length in zip(batch["input_values"], lengths, strict=True):
                 values[:length] = self.augmentation.spectrogram(values[:length], self.silence)
-        labels = torch.from_numpy(labels)
-        return {**batch, "labels": labels if self.multi_hot else labels.argmax(dim=1)}
+        targets = torch.from_numpy(labels)
+        return {**batch, "labels": targets if self.multi_hot else targets.argmax(dim=1)}
 
     def _extract_features(self, waveforms: list[np.ndarray], rate: int) -> dict[str, torch.Tensor]:
         options = {"sampling_rate": rate, "return_tensors": "pt"}

@@ -1,14 +1,14 @@
 # Copyright 2026 The hf-audio-ssm authors.
 # SPDX-License-Identifier: Apache-2.0
 """
-Sources of clips as `datasets` reads them, with an undecoded `audio` column: folders, parquet, data sets saved to disk, and
-the Hub; several of them mixed by weight; streamed or not.
+Sources of clips as data sets with an undecoded `audio` column: folders, parquet files, data sets saved to disk and on the
+Hub. Sources may be mixed by weight, and streamed.
 """
 
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import datasets
 import numpy as np
@@ -32,13 +32,14 @@ def open_source(
     source: str, streaming: bool = False, split: str | None = "train"
 ) -> datasets.Dataset | datasets.IterableDataset | datasets.DatasetDict:
     """
-    A source with all its columns, as [`load_source`] describes it; and folders written by `DatasetDict.save_to_disk`.
+    Opens a source, as [`load_source`] describes it, with all its columns. The source may also be a folder written by
+    `DatasetDict.save_to_disk`.
 
     Args:
         source (`str`): The source.
-        streaming (`bool`, *optional*, defaults to `False`): Whether to read it bit by bit while it is used.
+        streaming (`bool`, *optional*, defaults to `False`): Whether to read the source while it is used.
         split (`str`, *optional*, defaults to `"train"`):
-            Which split to take where the source names none; with None, a source of several splits gives them all.
+            The split, unless the source names one. With None, a source of several splits gives all of them.
 
     Raises:
         [`InputError`]: If the source cannot be found or read.
@@ -73,8 +74,7 @@ def open_source(
 
 def undecoded(dataset: AnyDataset, source: str, column: str = "audio") -> AnyDataset:
     """
-    A data set whose clips, in `column`, are left as paths and bytes. Some sources store these without saying that they are
-    audio.
+    Keeps the clips in `column` as paths and bytes. Some sources store these without marking them as audio.
 
     Raises:
         [`InputError`]: If there is no such column.
@@ -89,7 +89,7 @@ def load_source(
     source: str, streaming: bool = False, columns: Sequence[str] = ()
 ) -> datasets.Dataset | datasets.IterableDataset:
     """
-    Clips of one source, as a data set with the column `audio`, undecoded.
+    Loads the clips of one source as a data set with the undecoded column `audio`.
 
     Args:
         source (`str`):
@@ -97,8 +97,8 @@ def load_source(
             by `Dataset.save_to_disk`; or a data set of the Hub as `name`, `name:configuration`, `name@split` or
             `name:configuration@split` (the split is `train` unless given).
         streaming (`bool`, *optional*, defaults to `False`):
-            Whether to read the source bit by bit while it is used.
-        columns (`Sequence[str]`, *optional*): Other columns to keep, where the source has them.
+            Whether to read the source while it is used.
+        columns (`Sequence[str]`, *optional*): Other columns to keep, if the source has them.
 
     Raises:
         [`InputError`]: If the source cannot be found or read, is empty, or has no audio column.
@@ -115,15 +115,15 @@ def load_sources(
     columns: Sequence[str] = (),
 ) -> datasets.Dataset | datasets.IterableDataset:
     """
-    One data set of several sources, see [`load_source`].
+    Loads several sources, see [`load_source`], as one data set.
 
     Args:
         sources (`Sequence[str]`): The sources.
         weights (`Sequence[float]`, *optional*):
-            How often clips of each are drawn; an epoch lasts until every clip was seen, and repeats those of sources
-            that end earlier. Without weights the sources are concatenated.
+            How often clips of each source are drawn. An epoch lasts until every clip was seen, and repeats the clips of
+            sources that end earlier. Without weights, the sources are concatenated.
         streaming (`bool`, *optional*, defaults to `False`): Whether to stream them.
-        seed (`int`, *optional*, defaults to 0): Of the draws between sources.
+        seed (`int`, *optional*, defaults to 0): Seed for the draws between sources.
         columns (`Sequence[str]`, *optional*): Other columns to keep. Clips of a source that lacks one hold None.
 
     Raises:
@@ -141,16 +141,16 @@ def load_and_hold_out(
     columns: Sequence[str] = (),
 ) -> tuple[datasets.Dataset, datasets.Dataset]:
     """
-    As [`load_sources`], without some clips, and these.
+    Loads several sources, as [`load_sources`], and holds some of their clips out.
 
     Args:
         sources, weights: As in [`load_sources`].
         num_clips (`int`, *optional*, defaults to 1000): Clips to hold out, drawn from all sources; at most a tenth of all.
-        seed (`int`, *optional*, defaults to 0): Of all draws.
+        seed (`int`, *optional*, defaults to 0): Seed for all draws.
         columns (`Sequence[str]`, *optional*): As in [`load_sources`].
 
     Raises:
-        [`InputError`]: As [`load_sources`], and if there are fewer than ten clips.
+        [`InputError`]: As in [`load_sources`], and if there are fewer than ten clips.
     """
     _check_weights(sources, weights)
     loaded = [load_source(source, columns=columns) for source in sources]
@@ -165,7 +165,7 @@ def load_and_hold_out(
     for source in loaded:
         rest.append(clips.select(kept[(kept >= start) & (kept < start + len(source))]))
         start += len(source)
-    # Only now, as mixing repeats clips, which may not be on both sides.
+    # Mixing repeats clips, and a clip must not be on both sides.
     return _mix(rest, weights, seed), clips.select(split["test"]["index"])
 
 
@@ -179,9 +179,24 @@ def _check_weights(sources: Sequence[str], weights: Sequence[float] | None) -> N
             raise InputError(f"`weights` must be positive numbers, got {list(weights)}")
 
 
+def _fill_columns(loaded: list[AnyDataset]) -> list[AnyDataset]:
+    """Streams with the columns of all of them, None where a stream lacks one; `datasets` aligns whole data sets itself."""
+    features = datasets.Features({name: feature for dataset in loaded for name, feature in dataset.features.items()})
+
+    def fill(row: dict[str, Any]) -> dict[str, Any]:
+        return {name: row.get(name) for name in features}
+
+    return [
+        dataset.map(fill, features=features) if len(dataset.features) < len(features) else dataset
+        for dataset in loaded
+    ]
+
+
 def _mix(loaded: list[AnyDataset], weights: Sequence[float] | None, seed: int) -> AnyDataset:
     if len(loaded) == 1:
         return loaded[0]
+    if isinstance(loaded[0], datasets.IterableDataset):
+        loaded = _fill_columns(loaded)
     if weights is None:
         return datasets.concatenate_datasets(loaded)
     probabilities = [weight / sum(weights) for weight in weights]

@@ -1,13 +1,12 @@
 # Copyright 2026 The hf-audio-ssm authors.
 # SPDX-License-Identifier: Apache-2.0
 """
-Sound events: from scores along time to a table of events, and how well it agrees with a reference (T. Mesaros et al.,
-"Metrics for Polyphonic Sound Event Detection", 2016; the numbers are those of sed_eval, but for times that differ by a
-tolerance or a whole segment to the last digit, which count as equal here, and 0 in place of NaN).
+Sound events: a table of events from scores along time, and its agreement with a reference (T. Mesaros et al., "Metrics for
+Polyphonic Sound Event Detection", 2016). The numbers are those of sed_eval, with two exceptions: times that differ from a
+tolerance or a whole segment only by rounding count as equal, and 0 replaces NaN.
 
-A table of events is a `pandas.DataFrame` with the columns `onset` and `offset` (seconds), `label` and, where it was
-decoded, `score` (the mean over the event); `to_json(orient="records")` makes JSON of it. Tables of several recordings tell
-them apart by a column `file`.
+A table of events is a `pandas.DataFrame` with the columns `onset` and `offset` (seconds), `label` and, if decoded, `score`
+(the mean over the event). `to_json(orient="records")` converts it to JSON. The column `file` distinguishes recordings.
 """
 
 import math
@@ -122,7 +121,7 @@ def _labels_of(references: pd.DataFrame, predictions: pd.DataFrame) -> list[str]
 
 
 def _summarize(counts: np.ndarray) -> dict[str, float]:
-    """The scores of matched, true and found events (or segments), `(labels, 3)`; every label has some."""
+    """The scores of the counts of matched, true and found events or segments, `(labels, 3)`; every label has some."""
 
     def f1_of(matched: np.ndarray, true: np.ndarray, found: np.ndarray) -> np.ndarray:
         return 2 * matched / (true + found)
@@ -140,7 +139,7 @@ def segment_based_f1(
     references: pd.DataFrame, predictions: pd.DataFrame, segment_seconds: float = 1.0
 ) -> dict[str, float]:
     """
-    Compares which labels are active in each segment of time.
+    Compares the labels that are active in each segment of time.
 
     Args:
         references (`pd.DataFrame`): The true events.
@@ -165,10 +164,10 @@ def segment_based_f1(
         for events in pair:
             is_active = np.zeros(shape, dtype=bool)
             for onset, offset, label in events[["onset", "offset", "label"]].itertuples(index=False):
-                # The recording begins at 0, whatever an annotation says.
+                # Annotations may begin before the recording.
                 first = math.floor(max(0, onset) / segment_seconds + 1e-9)
                 end = math.ceil(offset / segment_seconds - 1e-9)
-                # An event without length is in the segment where it stands.
+                # An event without length counts in one segment.
                 is_active[first : max(end, first + 1), labels.index(label)] = True
             activities.append(is_active)
         true, found = activities
@@ -184,8 +183,8 @@ def event_based_f1(
     match_offsets: bool = True,
 ) -> dict[str, float]:
     """
-    Compares events one by one: an event is found where one of its label begins within the collar of it and, if asked
-    for, ends within the collar or a share of its length; each counts once, in the best assignment.
+    Compares events one by one. An event is found if another one of its label begins within the collar and, with
+    `match_offsets`, ends within the collar or a share of its length. Each counts once, in the best assignment.
 
     Args:
         references (`pd.DataFrame`): The true events.
@@ -211,7 +210,7 @@ def event_based_f1(
                 events.loc[events["label"] == label, ["onset", "offset"]].to_numpy(float) for events in pair
             )
             counts[index, 1:] += len(true), len(found)
-            # A hair of slack: differences of seconds are not exact.
+            # The slack is for rounding.
             is_near = np.abs(true[:, None, 0] - found[None, :, 0]) <= collar + 1e-9
             if match_offsets:
                 tolerance = np.maximum(collar, offset_share * (true[:, 1] - true[:, 0]))[:, None]

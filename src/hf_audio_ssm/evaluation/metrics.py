@@ -1,11 +1,11 @@
 # Copyright 2026 The hf-audio-ssm authors.
 # SPDX-License-Identifier: Apache-2.0
 """
-Metrics of audio classification, as `evaluate.Metric` classes that are instantiated directly: nothing is fetched.
+Metrics of audio classification, as `evaluate.Metric` classes to be instantiated directly, without a download.
 
-Single-label metrics compare classes (ids or names; of scores for each class, the best is taken). Multi-label metrics
-compare scores for each class, of any scale that keeps their order, with zeros and ones. Classes without a positive have
-no ranking and are left out of the means, as in AudioSet's and BirdSet's (arXiv 2403.10380) evaluation.
+Single-label metrics compare classes: ids or names; from scores, they take the best class. Multi-label metrics compare
+scores for each class, of any scale, with zeros and ones. Classes without a positive have no ranking; means leave them out,
+as in the evaluation of AudioSet and BirdSet (arXiv 2403.10380).
 
     combined = evaluate.combine([Accuracy(), MacroF1()])
     trainer = Trainer(..., compute_metrics=make_compute_metrics("single_label_classification"))
@@ -44,7 +44,7 @@ def _read_classes(predictions: ArrayLike, references: ArrayLike) -> tuple[np.nda
             raise ValueError(
                 f"`references` must be classes in 0 ... {predictions.shape[1] - 1}, got {references[outside][0]}."
             )
-        predictions = predictions.argmax(axis=1)
+        predictions = np.asarray(predictions.argmax(axis=1))
     if predictions.shape != references.shape or predictions.ndim != 1 or not len(references):
         raise ValueError(
             "`predictions` and `references` must hold one class for each of at least one clip, got the shapes "
@@ -84,7 +84,7 @@ def _mean_over_classes(
 
 
 class _ClassificationMetric(evaluate.Metric):
-    """The frame of all metrics here: subclasses have `key`, the name of the result, and compute it."""
+    """Base of all metrics here. Subclasses define `key`, the name of the result, and `score`."""
 
     key: str
     features = _RANKING_FEATURES
@@ -109,7 +109,7 @@ class Accuracy(_ClassificationMetric):
 
     @staticmethod
     def score(predictions: ArrayLike, references: ArrayLike) -> float:
-        """Of classes `(clips,)`, or scores `(clips, classes)` for the predictions; `ValueError` if they cannot be used."""
+        """The metric of classes `(clips,)`; predictions may be scores `(clips, classes)`. `ValueError` if they are unusable."""
         predictions, references = _read_classes(predictions, references)
         return float(accuracy_score(references, predictions))
 
@@ -122,7 +122,7 @@ class MacroF1(_ClassificationMetric):
 
     @staticmethod
     def score(predictions: ArrayLike, references: ArrayLike) -> float:
-        """Of classes `(clips,)`, or scores `(clips, classes)` for the predictions; `ValueError` if they cannot be used."""
+        """The metric of classes `(clips,)`; predictions may be scores `(clips, classes)`. `ValueError` if they are unusable."""
         predictions, references = _read_classes(predictions, references)
         return float(f1_score(references, predictions, average="macro", zero_division=0))
 
@@ -135,12 +135,12 @@ class MeanAveragePrecision(_ClassificationMetric):
     @staticmethod
     def score(predictions: ArrayLike, references: ArrayLike, min_positives: int = 1) -> float:
         """
-        Of scores and zeros and ones, both `(clips, classes)`.
+        The metric of scores and of zeros and ones, both `(clips, classes)`.
 
         Args:
             predictions (array): The scores.
             references (array): The zeros and ones.
-            min_positives (`int`, *optional*, defaults to 1): Positives that a class must have to count.
+            min_positives (`int`, *optional*, defaults to 1): Least number of positives of a class that counts.
 
         Raises:
             `ValueError`: If they cannot be used.
@@ -155,7 +155,7 @@ class MeanAveragePrecision(_ClassificationMetric):
 
 class ClassMeanAveragePrecision(MeanAveragePrecision):
     """
-    cmAP of BirdSet: mAP under its other name; with `min_positives`, over the classes with as many (5 in cmAP5).
+    cmAP of BirdSet: another name of mAP; cmAP5 is that with `min_positives=5`.
     """
 
     key = "cmAP"
@@ -168,7 +168,7 @@ class MacroAUROC(_ClassificationMetric):
 
     @staticmethod
     def score(predictions: ArrayLike, references: ArrayLike) -> float:
-        """Of scores and zeros and ones, both `(clips, classes)`; `ValueError` if they cannot be used."""
+        """The metric of scores and of zeros and ones, both `(clips, classes)`. `ValueError` if they are unusable."""
         predictions, references = _read_rankings(predictions, references)
         positives = references.sum(axis=0)
         usable = (positives > 0) & (positives < len(references))
@@ -176,13 +176,13 @@ class MacroAUROC(_ClassificationMetric):
 
 
 class DPrime(_ClassificationMetric):
-    """d' of AudioSet: the square root of 2 times the normal quantile of the macro AUROC; infinite where that is 1."""
+    """d' of AudioSet: the square root of 2 times the normal quantile of the macro AUROC; infinite if that is 1."""
 
     key = "d_prime"
 
     @staticmethod
     def score(predictions: ArrayLike, references: ArrayLike) -> float:
-        """Of scores and zeros and ones, both `(clips, classes)`; `ValueError` if they cannot be used."""
+        """The metric of scores and of zeros and ones, both `(clips, classes)`. `ValueError` if they are unusable."""
         return float(2**0.5 * norm.ppf(MacroAUROC.score(predictions, references)))
 
 
@@ -193,7 +193,7 @@ class Top1Accuracy(_ClassificationMetric):
 
     @staticmethod
     def score(predictions: ArrayLike, references: ArrayLike) -> float:
-        """Of scores and zeros and ones, both `(clips, classes)`; `ValueError` if they cannot be used."""
+        """The metric of scores and of zeros and ones, both `(clips, classes)`. `ValueError` if they are unusable."""
         predictions, references = _read_rankings(predictions, references)
         labelled = references.any(axis=1)
         if not labelled.any():

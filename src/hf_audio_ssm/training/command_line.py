@@ -1,6 +1,6 @@
 # Copyright 2026 The hf-audio-ssm authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Arguments of scripts: dataclasses, filled from YAML or JSON files and from the command line."""
+"""Arguments of scripts: dataclasses whose fields come from YAML or JSON files and from the command line."""
 
 import difflib
 import json
@@ -17,10 +17,10 @@ from ..common.errors import InputError
 
 def read_config(path: Path, classes: Sequence[type]) -> dict[str, Any]:
     """
-    The arguments in a YAML or JSON file, over those of the file that its key `include` names, beside it.
+    Reads the arguments in a YAML or JSON file. They override those of the file beside it that its key `include` names.
 
     Raises:
-        [`InputError`]: If it cannot be read, or has a key that is no field of the dataclasses.
+        [`InputError`]: If the file cannot be read, or has a key that is no field of the dataclasses.
     """
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
@@ -41,21 +41,21 @@ def read_config(path: Path, classes: Sequence[type]) -> dict[str, Any]:
 
 def parse_arguments(classes: Sequence[type], command_line: Sequence[str], description: str) -> tuple[Any, ...]:
     """
-    The arguments of the files (.yaml, .yml, .json) that lead the command line, then those of the rest of it.
+    Parses a command line. It may begin with files of arguments (.yaml, .yml, .json); its own arguments override theirs.
 
     Args:
         classes (`Sequence[type]`): Dataclasses.
-        command_line (`Sequence[str]`): Without the script's name.
-        description (`str`): What `--help` says first.
+        command_line (`Sequence[str]`): The words after the script's name.
+        description (`str`): The beginning of `--help`.
 
     Returns:
         One object of each class.
 
     Raises:
-        [`InputError`]: If a file cannot be used, an argument is none, or a value not accepted.
+        [`InputError`]: If a file cannot be used, an argument is unknown, or a value is not accepted.
     """
     parser = HfArgumentParser(classes, description=description)
-    # Through the same parser, so that a file's values are converted and checked as the command line's are.
+    # One parser converts and checks the values of files and command line alike.
     words, rest = [], list(command_line)
     while rest and rest[0].endswith((".yaml", ".yml", ".json")):
         for name, value in read_config(Path(rest.pop(0)), classes).items():

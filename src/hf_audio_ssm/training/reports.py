@@ -1,6 +1,6 @@
 # Copyright 2026 The hf-audio-ssm authors.
 # SPDX-License-Identifier: Apache-2.0
-"""What a training leaves behind: the model, its results on the test split, pictures, and cards, at each save and at the end."""
+"""The results of a training: the model, metrics on the test split, pictures, and cards at each save and at the end."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import fields
@@ -24,7 +24,7 @@ from .fine_tuning import FineTuningTrainer
 
 
 def describe_augmentation(augmentation: AugmentationArguments) -> dict[str, str]:
-    """A row of a card's table: what was set."""
+    """A row of a card's table: the arguments that differ from their defaults."""
     given = {field.name: getattr(augmentation, field.name) for field in fields(augmentation)}
     described = [
         name if value is True else f"{name} {value}"
@@ -38,14 +38,14 @@ def split_results(
     data: LabelledDataArguments, clips: LabelledClips, split: str, metrics: Mapping[str, float], *notes: str
 ) -> Results:
     """
-    Metrics on a split of labelled clips, for a card.
+    The results on a split of labelled clips, for a card.
 
     Args:
-        data (`LabelledDataArguments`): Where the clips come from.
+        data (`LabelledDataArguments`): The source of the clips.
         clips (`LabelledClips`): The clips.
         split (`str`): "validation" or "test".
-        metrics (mapping): What was measured.
-        notes (`str`): More sentences on that.
+        metrics (mapping): The metrics.
+        notes (`str`): More sentences on the results.
     """
     if split in clips.drawn:
         notes = (f"The data have no {split} split: it was drawn from their training clips.", *notes)
@@ -57,14 +57,14 @@ def split_results(
 
 class TrainingReport:
     """
-    Writes a card at each save of a training, and all that is to be left of it at its end.
+    Writes a card at each save of a training, and all its results at its end.
 
     Args:
         trainer (`FineTuningTrainer`): Before training.
         clips (`LabelledClips`): With the test split.
-        base_model (`str`): What training starts from.
-        data (`LabelledDataArguments`): Where the clips come from.
-        augmentation (`AugmentationArguments`): What is done to training clips.
+        base_model (`str`): The checkpoint that training starts from.
+        data (`LabelledDataArguments`): The source of the clips.
+        augmentation (`AugmentationArguments`): The augmentation of training clips.
     """
 
     def __init__(
@@ -82,13 +82,13 @@ class TrainingReport:
         trainer.add_callback(ModelCardCallback(self._card_of_save))
 
     def name_of(self, folder: Path) -> str:
-        """What the example of the card in a folder loads: for all of the output folder, the repository it is pushed to."""
+        """The name that the card in a folder loads: for the output folder, that of its repository, if it is pushed."""
         if folder == self.output_dir:
             return self.trainer.hub_model_id or self.output_dir.resolve().name
         return f"./{self.output_dir.resolve().name}/{folder.name}"
 
     def card(self, folder: Path, results: Results, **more: Any) -> ModelCard:
-        """The card of what lies in a folder."""
+        """The card of the model in a folder."""
         return classifier_card(
             model_name=self.name_of(folder),
             model=self.trainer.model,
@@ -108,20 +108,20 @@ class TrainingReport:
 
     def write(self, save_more: Callable[[FineTuningTrainer], Mapping[Path, str]] | None = None) -> dict[str, float]:
         """
-        Tests the trained classifier and writes all of it into the Trainer's `output_dir`; pushes it, if the arguments say so.
+        Tests the trained classifier, writes all results into the Trainer's `output_dir`, and pushes them, if asked to.
 
         Args:
-            save_more (`Callable`, *optional*): Saves classifiers made of the Trainer's model, and returns their folders, each
-                with a sentence on how the results hold for it; called on the main process alone.
+            save_more (`Callable`, *optional*): Saves other forms of the Trainer's model, and returns their folders, each with a
+                sentence on its results. Only the main process calls it.
 
         Returns:
             `dict[str, float]`: the task's metrics on the test split.
 
         Raises:
-            [`InputError`]: If the Hub refuses what is pushed; all of it is in `output_dir` then.
+            [`InputError`]: If the Hub refuses the push. `output_dir` is complete then.
         """
         trainer, clips, output_dir = self.trainer, self.clips, self.output_dir
-        # Before anything that may fail, and without the push that it would make of a part.
+        # Save before anything that may fail, without pushing an incomplete folder.
         trainer.save_model(_internal_call=True)
         prediction = trainer.predict(clips.splits["test"], metric_key_prefix="test")
         metrics = {key: prediction.metrics[f"test_{key}"] for key in self.keys}

@@ -1,6 +1,6 @@
 # Copyright 2026 The hf-audio-ssm authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Feature extractor of SSAMBA: audio of many kinds to padded, normalised filter banks."""
+"""Feature extractor of all encoders: audio of many kinds to padded, normalised filter banks."""
 
 import math
 import os
@@ -128,10 +128,10 @@ class SsambaFeatureExtractor(SavesCode, SequenceFeatureExtractor):
     r"""
     Constructs a SSAMBA feature extractor.
 
-    Turns audio into what SSAMBA (arXiv 2405.11831) was trained on: the waveform minus its mean, Kaldi's log-mel filter
-    bank (25 ms Hann frames every 10 ms, pre-emphasis 0.97, power spectrum, from 20 Hz to half the sampling rate,
-    natural logarithm with floor 1.1920929e-07, no dither, amplitude not scaled to 16-bit integers), padded or cut to
-    `max_length` frames, then normalised as `(x - mean) / (2 * std)`.
+    Turns audio into the input of SSAMBA (arXiv 2405.11831): the waveform minus its mean, Kaldi's log-mel filter bank
+    (25 ms Hann frames every 10 ms, pre-emphasis 0.97, power spectrum, from 20 Hz to half the sampling rate, natural
+    logarithm with floor 1.1920929e-07, no dither, amplitude not scaled to 16-bit integers), padded or cut to `max_length`
+    frames, then normalised as `(x - mean) / (2 * std)`.
 
     Args:
         feature_size (`int`, *optional*, defaults to 1):

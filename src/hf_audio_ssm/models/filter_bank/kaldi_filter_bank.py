@@ -102,7 +102,7 @@ def _shared_work_arrays(*sizes: int) -> tuple[torch.Tensor, ...]:
     """Returns this thread's `_work_arrays` on the CPU: taking fresh memory for each clip would cost as much as its FFTs."""
     if getattr(_local, "sizes", None) != sizes:
         with torch.inference_mode(False):
-            _local.arrays = _work_arrays(*sizes, "cpu")
+            _local.arrays = _work_arrays(*sizes, "cpu")  # type: ignore[arg-type, call-arg]
         _local.sizes = sizes
     return _local.arrays
 
