@@ -12,6 +12,7 @@ from measuring import interleaved_times
 
 from hf_audio_ssm import ops
 from hf_audio_ssm.ops import cpu
+from hf_audio_ssm.ops.operators import Direction, ScanTensors
 
 
 CALLS_A_TURN = 1000
@@ -29,7 +30,7 @@ print(time.perf_counter() - start)
 
 def run(repeats: int) -> list[dict[str, Any]]:
     """
-    Medians: a scan of one token and 16 channels called directly, where nothing watches; the registered operator, as autograd
+    Medians: a scan of one token and 16 channels called directly, without autograd or compilers; the registered operator, as autograd
     and compilers see it; the public function, which checks its arguments; and the public function's first call in a new
     process that has imported the package.
     """
@@ -37,10 +38,11 @@ def run(repeats: int) -> list[dict[str, Any]]:
         return []
     torch.set_num_threads(1)
     sequence, matrix, vector = torch.ones(1, 1, 16), -torch.ones(16, 16), torch.zeros(16)
-    tensors = [sequence, sequence, None, vector, matrix, sequence, sequence, vector, *[None] * 9]
+    direction = Direction(sequence, sequence, None, vector, matrix, sequence, sequence, vector)
+    tensors = ScanTensors(direction, None, None)
     calls = {
-        "direct": lambda: cpu.scan(*tensors, 1.0, False, False),
-        "operator": lambda: cpu._scan(*tensors, 1.0, False, False),
+        "direct": lambda: cpu.scan(tensors, 1.0, False, False),
+        "operator": lambda: cpu._scan(tensors, 1.0, False, False),
         "selective_scan": lambda: ops.selective_scan(sequence, sequence, matrix, sequence, sequence, backend="cpu"),
     }
 

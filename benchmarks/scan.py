@@ -28,7 +28,8 @@ from measuring import interleaved_times
 from hf_audio_ssm.models.ssamba.modeling_ssamba import selective_scan
 from hf_audio_ssm.ops import available_backends, cpu
 from hf_audio_ssm.ops.backends import select_backend
-from hf_audio_ssm.ops.scan import run_scan
+from hf_audio_ssm.ops.operators import Direction
+from hf_audio_ssm.ops.scan import LayerScan, run_scan
 
 
 try:
@@ -110,8 +111,8 @@ def machine_limits() -> dict[str, Any]:
     return limits
 
 
-def make_directions(tokens: int) -> tuple[list[tuple[torch.Tensor, ...]], torch.Tensor]:
-    """Both directions' arguments as the operators take them, and the gate."""
+def make_directions(tokens: int) -> tuple[list[Direction], torch.Tensor]:
+    """Both directions' tensors, and the gate."""
     generator = torch.Generator().manual_seed(0)
 
     def normal(*shape: int) -> torch.Tensor:
@@ -122,7 +123,9 @@ def make_directions(tokens: int) -> tuple[list[tuple[torch.Tensor, ...]], torch.
         time_step, B, C = normal(1, tokens, RANK + 2 * STATES).split([RANK, STATES, STATES], dim=-1)
         A = -torch.arange(1.0, STATES + 1).repeat(CHANNELS, 1)
         weight, bias = normal(CHANNELS, RANK) * RANK**-0.5, normal(CHANNELS) - 4
-        directions.append((normal(1, tokens, CHANNELS), time_step, weight, bias, A, B, C, torch.ones(CHANNELS)))
+        directions.append(
+            Direction(normal(1, tokens, CHANNELS), time_step, weight, bias, A, B, C, torch.ones(CHANNELS))
+        )
     return directions, normal(1, tokens, 2 * CHANNELS)[..., CHANNELS:]
 
 
@@ -157,7 +160,7 @@ def _with_torch_around(scan: Callable) -> Callable:
 
 def _by_backend(name: str) -> Callable:
     backend = select_backend("cpu", torch.float32, name)
-    return lambda directions, gate: run_scan(directions, gate, 0.5, False, backend)
+    return lambda directions, gate: run_scan(LayerScan(directions, gate, False), 0.5, backend)
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Whole layers in native code compute what their modules define, and the modules are called where that matters."""
 
+import dataclasses
 import threading
 
 import hypothesis
@@ -12,7 +13,7 @@ from torch import nn
 
 from hf_audio_ssm import SsambaConfig, ops
 from hf_audio_ssm.models.ssamba.modeling_ssamba import SsambaModel
-from hf_audio_ssm.ops import cpu, layers
+from hf_audio_ssm.ops import backends, cpu, layers
 
 
 pytestmark = pytest.mark.skipif(not cpu.has_layer(), reason="needs the native kernel and AVX2")
@@ -48,8 +49,9 @@ def define(monkeypatch):
 @pytest.fixture
 def calls(monkeypatch) -> list[bytes]:
     """The layers that run in native code."""
-    made, run = [], cpu.run_layer
-    monkeypatch.setattr(cpu, "run_layer", lambda call: (made.append(call), run(call)))
+    made, own = [], backends._BACKENDS["cpu"]
+    kernels = dataclasses.replace(own.layers, run=lambda call: (made.append(call), own.layers.run(call)))
+    monkeypatch.setitem(backends._BACKENDS, "cpu", dataclasses.replace(own, layers=kernels))
     return made
 
 

@@ -42,9 +42,9 @@ def buffers_used(monkeypatch) -> list[int]:
     monkeypatch.setattr(memory, "BLOCK_BYTES", 1 << 14)
     clips, mix = [], mixer_module._mix_in_buffers
 
-    def mix_and_count(mixer, hidden_states, reverse, output):
+    def mix_and_count(kernels, mixer, hidden_states, reverse, output):
         clips.append(len(hidden_states))
-        mix(mixer, hidden_states, reverse, output)
+        mix(kernels, mixer, hidden_states, reverse, output)
 
     monkeypatch.setattr(mixer_module, "_mix_in_buffers", mix_and_count)
     return clips

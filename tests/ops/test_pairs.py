@@ -1,8 +1,8 @@
 # Copyright 2026 The hf-audio-ssm authors.
 # SPDX-License-Identifier: Apache-2.0
 """
-The two layers of a pair at once: what it computes, when the model does it, and what sits on modules meanwhile. The reference,
-one layer after the other, stands in for a backend that has kernels for pairs; Triton's are in `test_triton_kernels.py`.
+The two layers of a pair at once: what that computes, when the model does it, and hooks and adapters. The reference, one layer
+after the other, stands in for a backend that has kernels for pairs; Triton's are in `test_triton_kernels.py`.
 """
 
 import dataclasses
@@ -15,7 +15,6 @@ from torch import nn
 
 from hf_audio_ssm import SsambaConfig, SsambaForAudioClassification, SsambaModel
 from hf_audio_ssm.ops import backends, bidirectional_mixing, bidirectional_mixing_pair, reference
-from hf_audio_ssm.ops.operators import NUM_SCAN_TENSORS
 
 
 @pytest.fixture
@@ -25,9 +24,8 @@ def pairs_run(monkeypatch) -> list[str]:
 
     def scan(*arguments):
         calls.append("scan")
-        layers, settings = arguments[:-3], arguments[-3:]
-        results = [reference.scan(*own, *settings) for own in (layers[:NUM_SCAN_TENSORS], layers[NUM_SCAN_TENSORS:])]
-        return results[0][0], results[1][0], None
+        first, second, *settings = arguments
+        return reference.scan(first, *settings)[0], reference.scan(second, *settings)[0], None
 
     def convolution(*layers):
         calls.append("convolution")
@@ -222,7 +220,7 @@ def test_lora_on_all_projections(pairs_run, monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["", ".mixer", ".mixer.backward_ssm"])
-def test_what_sits_on_a_module_that_is_not_called_keeps_its_pair_apart(pairs_run, name):
+def test_hooks_of_a_module_that_would_not_be_called_keep_its_pair_apart(pairs_run, name):
     model = make_model().eval()
     input_values = torch.randn(2, 64, 16)
     called = []

@@ -20,8 +20,9 @@ from hf_audio_ssm.ops import (
     triton,
 )
 from hf_audio_ssm.ops.backends import select_backend
-from hf_audio_ssm.ops.operators import NUM_SCAN_TENSORS
+from hf_audio_ssm.ops.operators import NUM_SCAN_TENSORS, Direction
 from hf_audio_ssm.ops.pairs import run_scans
+from hf_audio_ssm.ops.scan import LayerScan
 
 
 if triton.is_interpreted():
@@ -105,7 +106,7 @@ def run_with_gradients(backend, layers, dtype, device):
         return leaves[-1]
 
     own = [
-        ([[leaf(tensor) for tensor in direction] for direction in directions], leaf(gate), reverse)
+        LayerScan([Direction(*map(leaf, direction)) for direction in directions], leaf(gate), reverse)
         for directions, gate, reverse in layers
     ]
     outputs = run_scans(own, 0.5, select_backend(device, dtype, backend))

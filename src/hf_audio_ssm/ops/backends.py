@@ -4,13 +4,16 @@
 
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from ..common.errors import InputError
 from . import cpu, mamba_ssm, reference, triton
+from .compat import assume_constant_result
+from .operators import ConvolutionArguments, ScanTensors
 
 
 logger = logging.getLogger(__name__)
@@ -29,35 +32,70 @@ class Pairs:
     channels, state_size, device)` tells whether two layers take less time at once than one after the other.
     """
 
-    scan: Callable
-    convolution: Callable
+    scan: Callable[..., tuple[Tensor, Tensor, Tensor | None]]
+    convolution: Callable[[ConvolutionArguments, ConvolutionArguments], list[tuple[Tensor, Tensor]]]
     pay: Callable[[int, int, int, int, torch.device], bool]
 
 
 @dataclass(frozen=True)
+class InPlace:
+    """Kernels without autograd that write into given memory.
+
+    `scan` takes the output, which may be the gate, then the first three arguments of `Backend.scan`; `convolution` takes both
+    outputs, then the arguments of `Backend.convolution`.
+    """
+
+    scan: Callable[[Tensor, ScanTensors, float, bool], None]
+    convolution: Callable[[Sequence[Tensor], ConvolutionArguments], None]
+
+
+@dataclass(frozen=True)
+class Layers:
+    """Kernels for whole layers in inference, in float32.
+
+    `layer` makes a layer, `cpu.Layer`, whose `call` prepares a call for `run`; `pay()` tells whether that takes less time than
+    to call the layer's modules.
+    """
+
+    layer: Callable[..., cpu.Layer]
+    run: Callable[[bytes], None]
+    pay: Callable[[], bool]
+
+
+@dataclass(frozen=True)
 class Backend:
-    """One implementation of the operators.
+    """One implementation of the operators, and what else it can do.
 
     `scan` and `convolution` have the signatures of `reference.scan` and `reference.convolution`; `supports(device_type,
     dtype)` tells whether they run there, with None standing for any device or dtype; `unavailable_because()` says why they
-    run nowhere here, None if they do; `takes_large_states` tells whether a state may be larger than 256; `pairs` has kernels
-    for two layers at once, None: it has not.
+    run nowhere here, None if they do; `takes_large_states` tells whether a state may be larger than 256. The other entries
+    are optional: None where the backend has no such kernels.
     """
 
     name: str
-    scan: Callable
-    convolution: Callable
+    scan: Callable[[ScanTensors, float, bool, bool], tuple[Tensor, Tensor | None]]
+    convolution: Callable[..., tuple[Tensor, Tensor]]
     supports: Callable[[str | None, torch.dtype | None], bool]
     unavailable_because: Callable[[], str | None] = lambda: None
     takes_large_states: bool = True
     pairs: Pairs | None = None
+    in_place: InPlace | None = None
+    layers: Layers | None = None
 
 
 # In order of preference: the first one that supports a call runs it.
 _BACKENDS = {
     backend.name: backend
     for backend in (
-        Backend("cpu", cpu.scan, cpu.convolution, cpu.supports, lambda: cpu.unavailable_because() or None),
+        Backend(
+            "cpu",
+            cpu.scan,
+            cpu.convolution,
+            cpu.supports,
+            lambda: cpu.unavailable_because() or None,
+            in_place=InPlace(cpu.scan_into, cpu.convolution_into),
+            layers=Layers(cpu.Layer, cpu.run_layer, cpu.has_layer),
+        ),
         Backend(
             "triton",
             triton.scan,
@@ -111,11 +149,11 @@ def explain_backends(device: torch.device | str = "cpu", dtype: torch.dtype = to
         InputError: the environment variable HF_AUDIO_SSM_BACKEND asks for a backend that is unknown or does not run there.
     """
     device_type = torch.device(device).type
-    used = select_backend(device_type, dtype).name
+    used = select_backend(device_type, dtype)
     explanations = {}
     for name, backend in _BACKENDS.items():
         if backend.supports(device_type, dtype):
-            explanations[name] = "used" if name == used else "available"
+            explanations[name] = "used" if backend is used else "available"
         else:
             reason = backend.unavailable_because() or f"it does not run {dtype} on {device_type}"
             explanations[name] = f"not available: {reason}"
@@ -136,13 +174,14 @@ def select_backend(
     Raises:
         InputError: the wanted backend is unknown or does not run there; the message names those that do.
     """
-    # Not an expression: a compiler that traces this shall know its value.
+    # Not an expression: its value would be unknown to a compiler that traces this.
     has_large_states = False
     if state_size is not None and state_size > _MAX_STATE_SIZE:
         has_large_states = True
     return _BACKENDS[_select_name(device_type, dtype, name, has_large_states)]
 
 
+@assume_constant_result
 def _select_name(device_type: str, dtype: torch.dtype, name: str | None, has_large_states: bool) -> str:
     source = "backend"
     if name is None:
@@ -164,10 +203,6 @@ def _select_name(device_type: str, dtype: torch.dtype, name: str | None, has_lar
         _announced.add((name, device_type))
         logger.info("Selective scans on %s use the %s backend.", device_type, name)
     return name
-
-
-# What torch.compiler.assume_constant_result does, which would import the whole compiler here.
-_select_name._dynamo_marked_constant = True
 
 
 def _warn_about_missing_kernels(device_type: str, name: str) -> None:

@@ -14,7 +14,15 @@ from torch import Tensor
 
 from .linear import is_eager_inference
 from .memory import empty
-from .operators import TENSORS_PER_DIRECTION, convolution_parameters, register_convolution, register_scan
+from .operators import (
+    ConvolutionArguments,
+    Direction,
+    ScanTensors,
+    convolution_parameters,
+    register_convolution,
+    register_scan,
+    unflatten,
+)
 
 
 _LANES, _CHUNK_SIZE = 16, 64  # kLanes and kChunk of csrc/calls.h
@@ -113,7 +121,7 @@ def _parameter(tensor: Tensor, kept: list[Tensor]) -> int:
     return tensor.data_ptr()
 
 
-def _direction(tensors, grads, kept) -> tuple[int, ...]:
+def _direction(tensors: Direction, grads: Direction | None, kept) -> tuple[int, ...]:
     x, dt, dt_weight, dt_bias, A, B, C, D = tensors
     fields = (
         *_sequence(x, kept),
@@ -127,28 +135,36 @@ def _direction(tensors, grads, kept) -> tuple[int, ...]:
     )
     if grads is None:
         return fields + _NO_GRADS
-    order = (grads[0], grads[1], grads[5], grads[6], grads[2], grads[3], grads[4], grads[7])
+    order = (grads.x, grads.dt, grads.B, grads.C, grads.dt_weight, grads.dt_bias, grads.A, grads.D)
     return fields + tuple(0 if grad is None else grad.data_ptr() for grad in order)
 
 
-def _run_scan(run, tensors, scale, reverse, output=None, saved=None, grad=None, grads=None) -> None:
-    """Calls the library's `run` on the operator's 17 tensors; `grads` are the tensors that their gradients go to."""
-    kept = []
-    x, gate = tensors[0], tensors[-1]
-    first, second = tensors[:TENSORS_PER_DIRECTION], tensors[TENSORS_PER_DIRECTION:-1]
-    fields = _direction(first, grads and grads[:TENSORS_PER_DIRECTION], kept)
-    if second[0] is None:
+def _run_scan(
+    run,
+    tensors: ScanTensors,
+    scale: float,
+    reverse: bool,
+    output: Tensor | None = None,
+    saved: Tensor | None = None,
+    grad: Tensor | None = None,
+    grads: ScanTensors | None = None,
+) -> None:
+    """Calls the library's `run`; the tensors' gradients go to `grads`."""
+    kept: list[Tensor] = []
+    first, second, gate = tensors
+    fields = _direction(first, None if grads is None else grads.first, kept)
+    if second is None:
         fields += _NO_DIRECTION
     else:
-        fields += _direction(second, grads and grads[TENSORS_PER_DIRECTION:-1], kept)
+        fields += _direction(second, None if grads is None else grads.second, kept)
     # A direction with its own dt has no use for the rank.
-    weight = second[2] if first[2] is None else first[2]
+    weight = second.dt_weight if first.dt_weight is None and second is not None else first.dt_weight
     call = _SCAN_CALL.pack(
-        *x.shape,
-        first[4].shape[1],
+        *first.x.shape,
+        first.A.shape[1],
         0 if weight is None else weight.shape[1],
-        _DTYPES[x.dtype],
-        1 if second[0] is None else 2,
+        _DTYPES[first.x.dtype],
+        1 if second is None else 2,
         reverse,
         _num_threads(),
         _isa,
@@ -157,7 +173,7 @@ def _run_scan(run, tensors, scale, reverse, output=None, saved=None, grad=None, 
         0 if output is None else output.data_ptr(),
         0 if saved is None else saved.data_ptr(),
         *(_NO_SEQUENCE if grad is None else _sequence(grad, kept)),
-        0 if grads is None or gate is None else grads[-1].data_ptr(),
+        0 if grads is None or grads.gate is None else grads.gate.data_ptr(),
         *fields,
     )
     _check(run(call))
@@ -169,35 +185,35 @@ def _states_shape(x: Tensor, A: Tensor, num_directions: int) -> tuple[int, ...]:
     return (num_directions, x.shape[0], blocks, chunks, A.shape[1], _LANES)
 
 
-def scan_into(output: Tensor, tensors: Sequence[Tensor | None], scale: float, reverse: bool) -> None:
+def scan_into(output: Tensor, tensors: ScanTensors, scale: float, reverse: bool) -> None:
     """The scan without autograd, into a contiguous tensor, which may be the gate itself."""
     _run_scan(_library.hf_audio_ssm_scan_forward, tensors, scale, reverse, output)
 
 
 def _scan_forward(*arguments):
-    *tensors, scale, reverse, save_states = arguments
-    x, A = tensors[0], tensors[4]
+    *flat, scale, reverse, save_states = arguments
+    tensors = unflatten(flat)
+    x, A = tensors.first.x, tensors.first.A
     output, states = empty(x.shape, x.dtype), None
     if save_states:
-        shape = _states_shape(x, A, 1 if tensors[TENSORS_PER_DIRECTION] is None else 2)
-        states = empty(shape, torch.float32)
+        states = empty(_states_shape(x, A, 1 if tensors.second is None else 2), torch.float32)
     _run_scan(_library.hf_audio_ssm_scan_forward, tensors, scale, reverse, output, states)
     return output, torch.empty(0) if states is None else states
 
 
 def _scan_backward(grad, states, *arguments):
-    *tensors, scale, reverse = arguments
-    grads = [None if tensor is None else empty(tensor.shape, tensor.dtype) for tensor in tensors]
-    _run_scan(_library.hf_audio_ssm_scan_backward, tensors, scale, reverse, None, states, grad, grads)
+    *flat, scale, reverse = arguments
+    grads = [None if tensor is None else empty(tensor.shape, tensor.dtype) for tensor in flat]
+    run = _library.hf_audio_ssm_scan_backward
+    _run_scan(run, unflatten(flat), scale, reverse, None, states, grad, unflatten(grads))
     return [tensor for tensor in grads if tensor is not None]
 
 
-def scan(*arguments):
-    """The operator; called directly, and without states, where nobody watches: it takes half the time."""
-    x = arguments[0]
+def scan(tensors: ScanTensors, scale: float, reverse: bool, save_states: bool) -> tuple[Tensor, Tensor | None]:
+    """The operator; called directly and without states where only this call sees its inputs, which takes half the time."""
+    x = tensors.first.x
     if not is_eager_inference(x):
-        return _scan(*arguments)
-    *tensors, scale, reverse, _ = arguments
+        return _scan(tensors, scale, reverse, save_states)
     output = empty(x.shape, x.dtype)
     scan_into(output, tensors, scale, reverse)
     return output, None
@@ -252,8 +268,9 @@ def convolution(hidden_states, weight, bias, weight2, bias2, reverse):
     return outputs[::-1] if reverse else outputs
 
 
-def convolution_into(outputs, hidden_states, weight, bias, weight2, bias2, reverse) -> None:
-    """`convolution` without autograd, into the contiguous tensors `outputs`."""
+def convolution_into(outputs: Sequence[Tensor], arguments: ConvolutionArguments) -> None:
+    """`convolution` without autograd, into two contiguous tensors."""
+    hidden_states, weight, bias, weight2, bias2, reverse = arguments
     parameters = convolution_parameters(weight, bias, weight2, bias2)
     if reverse:
         outputs, parameters = outputs[::-1], parameters[2:] + parameters[:2]
@@ -261,7 +278,7 @@ def convolution_into(outputs, hidden_states, weight, bias, weight2, bias2, rever
 
 
 def has_layer() -> bool:
-    """Whether a `Layer` is the fastest way here: its matrix products are, on x86-64 with AVX2 or AVX-512."""
+    """Whether a `Layer` is faster than its modules: its matrix products are, on x86-64 with AVX2 or AVX-512."""
     return is_available() and (_best_isa if _isa < 0 else _isa) < _ISAS.index("baseline")
 
 
@@ -275,7 +292,7 @@ class Layer:
         linears: weight and bias of the input projection, both directions' x_proj, the output projection.
         convolutions, time_steps: weight and bias of both directions' convolution and projection of the time step.
         states: A and D of both directions.
-        scale: of what is added to the residual.
+        scale: of the output that is added to the residual.
         reverse: as in `bidirectional_mixing`.
     """
 

@@ -7,9 +7,10 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor, nn
 
-from . import cpu
-from .backends import select_backend
-from .linear import is_eager_inference, is_untouched, read_plain
+from .backends import Layers, select_backend
+from .compat import is_untouched
+from .cpu import Layer
+from .linear import is_eager_inference, read_plain
 from .memory import Buffers, current_buffers, empty
 from .mixing import split_clips
 
@@ -34,8 +35,8 @@ def bidirectional_layer(
         clip_shapes: as in `bidirectional_mixing`.
 
     Returns:
-        (batch, length, hidden size), or None where the modules have to be called: a gradient is wanted, something sits on
-        one of them, not everything is float32, or the processor has no fast kernel.
+        (batch, length, hidden size), or None where the modules have to be called: a gradient is wanted, a module has hooks,
+        an adapter or a replaced `forward`, not everything is float32, or the processor has no fast kernel.
 
     Raises:
         ValueError: a shape of hidden_states or residual that does not fit, or clip_shapes that do not.
@@ -58,15 +59,15 @@ def bidirectional_layers(
         paired: the layers are an even number, and the second one of each pair reads what the first one reads, and adds to
             what the first one returns.
         clip_shapes: as in `bidirectional_mixing`.
-        idle_hooks: name of a Python module whose forward hooks on layers do nothing now.
+        idle_hooks: ignored. Code saved with checkpoints of version 0.1 passes it; hooks that do nothing now are found here.
 
     Returns:
-        As `bidirectional_layer`; None also where something sits on a layer.
+        As `bidirectional_layer`; None also where a layer has hooks or a replaced `forward`.
 
     Raises:
         ValueError: as `bidirectional_layer`.
     """
-    if not all(is_untouched(layer, idle_hooks) for layer in layers):
+    if not all(map(is_untouched, layers)):
         return None
     return _run_layers(layers, hidden_states, hidden_states, paired, clip_shapes)
 
@@ -78,16 +79,19 @@ def _run_layers(
     paired: bool,
     clip_shapes: Sequence[tuple[int, int]] | None,
 ) -> Tensor | None:
-    if not (
-        is_eager_inference(hidden_states)
-        and hidden_states.dtype == residual.dtype == torch.float32
-        and cpu.has_layer()
-        and select_backend("cpu", torch.float32).name == "cpu"
-    ):
+    if not is_eager_inference(hidden_states) or not hidden_states.dtype == residual.dtype == torch.float32:
+        return None
+    kernels = select_backend(hidden_states.device.type, torch.float32).layers
+    if kernels is None or not kernels.pay():
         return None
     # All calls are prepared before the first is made, which leaves nothing of the interpreter in the processor's cache.
-    parameters = [_read_layer(layer) for layer in layers]
-    if not parameters or None in parameters:
+    parameters = []
+    for layer in layers:
+        read = _read_layer(layer, kernels)
+        if read is None:
+            return None
+        parameters.append(read)
+    if not parameters:
         return None
     hidden_size = len(parameters[0].norm[0])
     if hidden_states.dim() != 3 or hidden_states.shape[1] == 0 or hidden_states.shape[2] != hidden_size:
@@ -105,24 +109,24 @@ def _run_layers(
         clips = max(1, CLIPS_BYTES // (4 * group[0].shape[1] * parameters[0].channels))
         for chunk in zip(*(tensor.split(clips) for tensor in group), strict=True):
             for call in _make_calls(parameters, *chunk, paired, buffers):
-                cpu.run_layer(call)
+                kernels.run(call)
     return output
 
 
 def _make_calls(
-    layers: list[cpu.Layer],
+    layers: list[Layer],
     hidden_states: Tensor,
     residual: Tensor,
     output: Tensor,
     paired: bool,
     buffers: Buffers,
 ) -> list[bytes]:
-    """For a few clips, contiguous (batch, length, hidden size)."""
+    """The calls of all layers for a few clips, contiguous (batch, length, hidden size)."""
     shape = hidden_states.shape
     streams = [buffers.take(f"stream {index}", shape, torch.float32) for index in range(2)]
     calls = []
     for index, layer in enumerate(layers):
-        # Where the stream is not read any more, a sum takes its place.
+        # A sum may overwrite a stream that is not read any more.
         target = streams[index // 2 % 2 if paired else 0] if index < len(layers) - 1 else output
         memory = [
             [
@@ -138,8 +142,8 @@ def _make_calls(
     return calls
 
 
-def _read_layer(layer: nn.Module) -> cpu.Layer | None:
-    """What the kernel needs of a layer, if nothing sits on its modules."""
+def _read_layer(layer: nn.Module, kernels: Layers) -> Layer | None:
+    """What the kernel needs of a layer; None: its modules have to be called."""
     norm, mixer = layer.norm, layer.mixer
     ssms = (mixer.forward_ssm, mixer.backward_ssm)
     if not all(map(is_untouched, (norm, mixer, *ssms))):
@@ -155,13 +159,13 @@ def _read_layer(layer: nn.Module) -> cpu.Layer | None:
     if not all(tensor.is_cpu and tensor.dtype == torch.float32 for tensor in tensors) or not _fit(modules):
         return None
     states = [(-torch.exp(A_log), D) for A_log, D in modules[-2:]]
-    return cpu.Layer(
+    return kernels.layer(
         modules[0], norm.eps, linears, convolutions, time_steps, states, layer.output_scale, layer.reverse
     )
 
 
 def _fit(modules: list[tuple[Tensor, Tensor | None]]) -> bool:
-    """Whether the shapes are those of one layer, as memory is read that they tell of."""
+    """Whether the shapes are those of one layer: the kernel reads memory by them without checks."""
     weights = [tuple(weight.shape) for weight, _ in modules]
     (hidden_size,), (channels, state_size), rank, kernel = weights[0], weights[-1], weights[-3][1], weights[5][-1]
     x_proj, convolution, time_step = (rank + 2 * state_size, channels), (channels, 1, kernel), (channels, rank)

@@ -13,7 +13,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .operators import TENSORS_PER_DIRECTION, convolve_layers, register_convolution, register_scan
+from .operators import (
+    ConvolutionArguments,
+    ScanTensors,
+    convolve_layers,
+    register_convolution,
+    register_scan,
+    unflatten,
+)
 
 
 _DTYPES = (torch.float32, torch.bfloat16, torch.float16)
@@ -53,11 +60,10 @@ def _project(dt: Tensor, weight: Tensor | None) -> Tensor:
     return dt if weight is None else F.linear(dt, weight.to(dt.dtype))
 
 
-def _directions(tensors, reverse):
+def _directions(tensors: ScanTensors, reverse: bool):
     """For each direction its operands as the kernel takes them, its tensors, and whether it runs backward."""
-    for index, runs_backward in ((0, reverse), (1, not reverse)):
-        own = tensors[index * TENSORS_PER_DIRECTION : (index + 1) * TENSORS_PER_DIRECTION]
-        if own[0] is None:
+    for own, runs_backward in ((tensors.first, reverse), (tensors.second, not reverse)):
+        if own is None:
             continue
         x, dt, weight, bias, A, B, C, D = own
         u, delta, B, C = (_in_kernel_layout(value, runs_backward) for value in (x, _project(dt, weight), B, C))
@@ -78,8 +84,9 @@ def _ungated(tensors, reverse):
 
 
 def _scan_forward(*arguments):
-    *tensors, gate, scale, reverse, _ = arguments
-    x = tensors[0]
+    *flat, scale, reverse, _ = arguments
+    tensors = unflatten(flat)
+    x, gate = tensors.first.x, tensors.gate
     # CUDA launches no kernel without programs.
     if len(x) == 0:
         return x.new_empty(x.shape), x.new_empty(0, dtype=torch.float32)
@@ -90,9 +97,11 @@ def _scan_forward(*arguments):
 
 
 def _scan_backward(grad, states, *arguments):
-    *tensors, gate, scale, reverse = arguments
+    *flat, scale, reverse = arguments
     if len(grad) == 0:
-        return [torch.zeros_like(tensor) for tensor in (*tensors, gate) if tensor is not None]
+        return [torch.zeros_like(tensor) for tensor in flat if tensor is not None]
+    tensors = unflatten(flat)
+    gate = tensors.gate
     kernels = import_module("selective_scan_cuda")
     total, intermediates = _ungated(tensors, reverse)
     grad_total = grad.float() * scale
@@ -105,18 +114,17 @@ def _scan_backward(grad, states, *arguments):
     gradients = []
     directions = _directions(tensors, reverse)
     for (operands, own, runs_backward), intermediate in zip(directions, intermediates, strict=True):
-        grad_output = _in_kernel_layout(grad_total.to(own[0].dtype), runs_backward)
+        grad_output = _in_kernel_layout(grad_total.to(own.x.dtype), runs_backward)
         # No gated result, no room for a gate's gradient; softplus, and no gated result to be recomputed.
         found = kernels.bwd(*operands, grad_output, intermediate, None, None, True, False)
         grad_x, grad_dt, grad_A, grad_B, grad_C, grad_D, grad_bias = found[:7]
         grad_x, grad_dt, grad_B, grad_C = (
             _to_time_order(value, runs_backward) for value in (grad_x, grad_dt, grad_B.squeeze(1), grad_C.squeeze(1))
         )
-        _, dt, weight, *_ = own
         grad_weight = None
-        if weight is not None:
-            grad_weight = grad_dt.flatten(0, 1).t() @ dt.flatten(0, 1)
-            grad_dt = grad_dt @ weight.to(dt.dtype)
+        if own.dt_weight is not None:
+            grad_weight = grad_dt.flatten(0, 1).t() @ own.dt.flatten(0, 1)
+            grad_dt = grad_dt @ own.dt_weight.to(own.dt.dtype)
         values = (grad_x, grad_dt, grad_weight, grad_bias, grad_A, grad_B, grad_C, grad_D)
         gradients += [
             value.to(tensor.dtype).contiguous()
@@ -190,7 +198,7 @@ def _convolution_backward(grad, grad2, x, *parameters):
 
 def convolution(*arguments):
     """Like `reference.convolution`; by causal-conv1d where it is installed and has the kernel's size."""
-    return convolve_layers(_convolution, [arguments])[0]
+    return convolve_layers(_convolution, [ConvolutionArguments(*arguments)])[0]
 
 
 # Of all devices: the kernels themselves refuse what they cannot run.

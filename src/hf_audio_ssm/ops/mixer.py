@@ -7,11 +7,11 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from . import cpu
-from .backends import select_backend
+from .backends import InPlace, select_backend
 from .linear import call_linear, is_eager_inference, is_plain, multiply
 from .memory import block_rows, current_buffers, empty
-from .mixing import bidirectional_mixing, bidirectional_mixing_pair, scan_arguments, split_clips
+from .mixing import bidirectional_mixing, bidirectional_mixing_pair, read_direction, split_clips
+from .operators import ConvolutionArguments
 from .scan import scan_tensors
 
 
@@ -45,13 +45,14 @@ def bidirectional_mixer(
     """
     token_size = 2 * mixer.forward_ssm.A_log.shape[0] * hidden_states.element_size()
     # In this order: an exporter would make the comparison a condition on the batch.
-    if _can_share_buffers(mixer, hidden_states) and math.prod(hidden_states.shape[:2]) * token_size >= LARGE_BYTES:
+    kernels = _in_place_kernels(mixer, hidden_states)
+    if kernels is not None and math.prod(hidden_states.shape[:2]) * token_size >= LARGE_BYTES:
         outputs = empty(hidden_states.shape, hidden_states.dtype)
         groups = (split_clips(tensor, clip_shapes) for tensor in (hidden_states, outputs))
         for group, group_outputs in zip(*groups, strict=True):
             clips = max(1, CLIPS_BYTES // (group.shape[1] * token_size))
             for chunk, output in zip(group.split(clips), group_outputs.split(clips), strict=True):
-                _mix_in_buffers(mixer, chunk, reverse, output)
+                _mix_in_buffers(kernels, mixer, chunk, reverse, output)
         return outputs
     projected = call_linear(mixer.in_proj, hidden_states)
     mixed = bidirectional_mixing(projected, mixer.forward_ssm, mixer.backward_ssm, reverse, clip_shapes=clip_shapes)
@@ -82,26 +83,21 @@ def bidirectional_mixer_pair(
     return [call_linear(mixer.out_proj, states) for mixer, states in zip(mixers, mixed, strict=True)]
 
 
-def _can_share_buffers(mixer: nn.Module, hidden_states: Tensor) -> bool:
-    return (
-        is_eager_inference(hidden_states)
-        and select_backend("cpu", hidden_states.dtype).name == "cpu"
-        and all(
-            is_plain(module, kind)
-            for ssm in (mixer.forward_ssm, mixer.backward_ssm)
-            for module, kind in (
-                (mixer.in_proj, nn.Linear),
-                (mixer.out_proj, nn.Linear),
-                (ssm.conv1d, nn.Conv1d),
-                (ssm.x_proj, nn.Linear),
-                (ssm.dt_proj, nn.Linear),
-            )
-        )
-    )
+def _in_place_kernels(mixer: nn.Module, hidden_states: Tensor) -> InPlace | None:
+    """The backend's kernels that write into buffers; None: it has none, or the modules have to be called."""
+    if not is_eager_inference(hidden_states):
+        return None
+    kernels = select_backend(hidden_states.device.type, hidden_states.dtype).in_place
+    if kernels is None:
+        return None
+    modules = [(mixer.in_proj, nn.Linear), (mixer.out_proj, nn.Linear)]
+    for ssm in (mixer.forward_ssm, mixer.backward_ssm):
+        modules += [(ssm.conv1d, nn.Conv1d), (ssm.x_proj, nn.Linear), (ssm.dt_proj, nn.Linear)]
+    return kernels if all(is_plain(module, kind) for module, kind in modules) else None
 
 
-def _mix_in_buffers(mixer: nn.Module, hidden_states: Tensor, reverse: bool, output: Tensor) -> None:
-    """A few clips, contiguous (batch, length, hidden size): a buffer is written over when its content is used up."""
+def _mix_in_buffers(kernels: InPlace, mixer: nn.Module, hidden_states: Tensor, reverse: bool, output: Tensor) -> None:
+    """Mixes a few clips, contiguous (batch, length, hidden size). A buffer is reused once its content is not needed any more."""
     buffers = current_buffers()
     ssms = (mixer.forward_ssm, mixer.backward_ssm)
     channels = ssms[0].A_log.shape[0]
@@ -113,12 +109,12 @@ def _mix_in_buffers(mixer: nn.Module, hidden_states: Tensor, reverse: bool, outp
     _multiply_into(states, hidden_states, weights[0], biases[0])
     convolved = [buffers.take(name, shape, dtype) for name in ("forward", "backward")]
     parameters = [value for ssm in ssms for value in (ssm.conv1d.weight.squeeze(1), ssm.conv1d.bias)]
-    cpu.convolution_into(convolved, states, *parameters, reverse)
-    directions = [scan_arguments(states, ssm) for states, ssm in zip(convolved, ssms, strict=True)]
+    kernels.convolution(convolved, ConvolutionArguments(states, *parameters, reverse))
+    directions = [read_direction(states, ssm) for states, ssm in zip(convolved, ssms, strict=True)]
     # The gate takes the place of the convolutions' input, and the scans' result that of the gate.
     gate = buffers.take("projected", shape, dtype)
     _multiply_into(gate, hidden_states, weights[1], biases[1])
-    cpu.scan_into(gate, scan_tensors(directions, gate), 0.5, reverse)
+    kernels.scan(gate, scan_tensors(directions, gate), 0.5, reverse)
     _multiply_into(output, gate, mixer.out_proj.weight, mixer.out_proj.bias)
 
 

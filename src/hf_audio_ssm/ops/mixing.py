@@ -11,7 +11,9 @@ from torch import Tensor, nn
 
 from .backends import Backend, select_backend
 from .linear import call_linear, is_plain
+from .operators import ConvolutionArguments, Direction
 from .pairs import run_convolutions, run_scans
+from .scan import LayerScan
 
 
 def bidirectional_mixing(
@@ -48,7 +50,7 @@ def bidirectional_mixing(
         ValueError: a shape of projected_states that does not fit the modules or clip_shapes, or a backend that is not
             available.
     """
-    layer = _Layer(forward_ssm, backward_ssm, reverse)
+    layer = _Layer((forward_ssm, backward_ssm), reverse)
     return _mix_clips([projected_states], [layer], backend, clip_shapes)[0]
 
 
@@ -72,13 +74,14 @@ def bidirectional_mixing_pair(
     Raises:
         ValueError: as `bidirectional_mixing`.
     """
-    layers = [_Layer(*own, reverse) for own, reverse in zip(ssms, (False, True), strict=True)]
+    layers = [_Layer(own, reverse) for own, reverse in zip(ssms, (False, True), strict=True)]
     return _mix_clips(projected_states, layers, backend, clip_shapes)
 
 
 class _Layer(NamedTuple):
-    forward_ssm: nn.Module
-    backward_ssm: nn.Module
+    """The modules of both directions, and whether their time directions are swapped."""
+
+    ssms: tuple[nn.Module, nn.Module]
     reverse: bool
 
 
@@ -88,8 +91,8 @@ def _mix_clips(
     backend: str | None,
     clip_shapes: Sequence[tuple[int, int]] | None,
 ) -> list[Tensor]:
-    for states, (ssm, *_) in zip(projected_states, layers, strict=True):
-        channels, state_size = ssm.A_log.shape
+    for states, layer in zip(projected_states, layers, strict=True):
+        channels, state_size = layer.ssms[0].A_log.shape
         if states.dim() != 3 or states.shape[1] == 0 or states.shape[2] != 2 * channels:
             raise ValueError(
                 f"projected_states has shape {tuple(states.shape)}: expected (batch, length, {2 * channels}), "
@@ -120,13 +123,13 @@ def _mix(projected_states: Sequence[Tensor], layers: Sequence[_Layer], backend: 
     halves = [states.chunk(2, dim=-1) for states in projected_states]
     scans = []
     for layer, convolved, (_, gate) in zip(layers, _convolve(halves, layers, backend), halves, strict=True):
-        directions = [scan_arguments(states, ssm) for states, ssm in zip(convolved, layer[:2], strict=True)]
-        scans.append((directions, gate, layer.reverse))
+        directions = [read_direction(states, ssm) for states, ssm in zip(convolved, layer.ssms, strict=True)]
+        scans.append(LayerScan(directions, gate, layer.reverse))
     return run_scans(scans, 0.5, backend)
 
 
-def scan_arguments(states: Tensor, ssm: nn.Module) -> tuple[Tensor | None, ...]:
-    """A direction's arguments of `run_scan`, from its convolved states (batch, length, channels)."""
+def read_direction(states: Tensor, ssm: nn.Module) -> Direction:
+    """What a direction's module makes of its convolved states (batch, length, channels) for the scan."""
     state_size = ssm.A_log.shape[1]
     projected = call_linear(ssm.x_proj, states)
     time_step, B, C = projected.split([projected.shape[-1] - 2 * state_size, state_size, state_size], dim=-1)
@@ -136,7 +139,7 @@ def scan_arguments(states: Tensor, ssm: nn.Module) -> tuple[Tensor | None, ...]:
     else:
         time_step, weight, bias = dt_proj(time_step), None, torch.zeros_like(ssm.D)
     A = -torch.exp(ssm.A_log.to(torch.promote_types(ssm.A_log.dtype, torch.float32)))
-    return states, time_step, weight, bias, A, B, C, ssm.D
+    return Direction(states, time_step, weight, bias, A, B, C, ssm.D)
 
 
 def _convolve(
@@ -144,20 +147,26 @@ def _convolve(
 ) -> list[tuple[Tensor, Tensor]]:
     """Both directions' convolutions of each layer, in one call if all modules are plain."""
     states = [own for own, _ in halves]
-    if all(is_plain(ssm.conv1d, nn.Conv1d) for layer in layers for ssm in layer[:2]):
+    if all(is_plain(ssm.conv1d, nn.Conv1d) for layer in layers for ssm in layer.ssms):
         return run_convolutions(list(map(_convolution_arguments, states, layers)), backend)
     if len(layers) > 1:
         return [_convolve([own], [layer], backend)[0] for own, layer in zip(halves, layers, strict=True)]
     (own,), (layer,) = states, layers
-    ssms = zip(layer[:2], (layer.reverse, not layer.reverse), strict=True)
-    return [tuple(_call_convolution(own, ssm.conv1d, reverse) for ssm, reverse in ssms)]
+    ssms = zip(layer.ssms, (layer.reverse, not layer.reverse), strict=True)
+    first, second = (_call_convolution(own, ssm.conv1d, reverse) for ssm, reverse in ssms)
+    return [(first, second)]
 
 
-def _convolution_arguments(hidden_states: Tensor, layer: _Layer) -> tuple:
-    """Of `Backend.convolution`."""
-    modules = [ssm.conv1d for ssm in layer[:2]]
-    parameters = [value for conv1d in modules for value in (conv1d.weight.squeeze(1), conv1d.bias)]
-    return hidden_states, *parameters, layer.reverse
+def _convolution_arguments(hidden_states: Tensor, layer: _Layer) -> ConvolutionArguments:
+    first, second = (ssm.conv1d for ssm in layer.ssms)
+    return ConvolutionArguments(
+        hidden_states,
+        first.weight.squeeze(1),
+        first.bias,
+        second.weight.squeeze(1),
+        second.bias,
+        layer.reverse,
+    )
 
 
 def _call_convolution(hidden_states: Tensor, conv1d: nn.Module, reverse: bool) -> Tensor:

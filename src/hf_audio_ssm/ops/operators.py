@@ -1,9 +1,10 @@
 # Copyright 2026 The hf-audio-ssm authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Registers implementations as `torch.library` operators with fake kernels and autograd."""
+"""The scans and convolutions as `torch.library` operators, with fake kernels and autograd, and what they take, by names."""
 
 from collections.abc import Callable, Sequence
 from functools import wraps
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -12,17 +13,82 @@ from torch import Tensor
 NAMESPACE = "hf_audio_ssm"
 library = torch.library.Library(NAMESPACE, "DEF")
 
-# Of a direction: hidden states and time steps, the fused time step projection, then the state space's own tensors.
-_DIRECTION = (
-    "Tensor{q} x{i}, Tensor{q} dt{i}, Tensor? dt_weight{i}, Tensor{q} dt_bias{i}, "
-    "Tensor{q} A{i}, Tensor{q} B{i}, Tensor{q} C{i}, Tensor{q} D{i}"
-)
-_SCAN_SETTINGS = "float scale, bool reverse"
-TENSORS_PER_DIRECTION = 8
+
+class Direction(NamedTuple):
+    """The tensors of a scan in one direction of time.
+
+    Args:
+        x: (batch, length, channels), the hidden states.
+        dt: the time steps before the softplus and without bias, (batch, length, channels), or (batch, length, rank) where
+            `dt_weight` projects them.
+        dt_weight: (channels, rank), the time steps' projection; None: `dt` has all channels.
+        dt_bias: (channels,).
+        A: (channels, state).
+        B, C: (batch, length, state).
+        D: (channels,).
+    """
+
+    x: Tensor
+    dt: Tensor
+    dt_weight: Tensor | None
+    dt_bias: Tensor
+    A: Tensor
+    B: Tensor
+    C: Tensor
+    D: Tensor
+
+
+class ScanTensors(NamedTuple):
+    """The tensors of a layer's scan.
+
+    Args:
+        first: the direction that runs forward in time, backward with `reverse`.
+        second: the other direction; None: there is only one.
+        gate: (batch, length, channels), before the SiLU; None: no gate.
+    """
+
+    first: Direction
+    second: Direction | None
+    gate: Tensor | None
+
+
+class ConvolutionArguments(NamedTuple):
+    """What `reference.convolution` takes, which describes it."""
+
+    hidden_states: Tensor
+    weight: Tensor
+    bias: Tensor | None
+    weight2: Tensor
+    bias2: Tensor | None
+    reverse: bool
+
+
+TENSORS_PER_DIRECTION = len(Direction._fields)
+_NO_DIRECTION = (None,) * TENSORS_PER_DIRECTION
 # A layer's two directions and its gate.
 NUM_SCAN_TENSORS = 2 * TENSORS_PER_DIRECTION + 1
 # A layer's hidden states, and weight and bias of both directions.
 NUM_CONVOLUTION_TENSORS = 5
+# The fields of `Direction`.
+_DIRECTION_SCHEMA = (
+    "Tensor{q} x{i}, Tensor{q} dt{i}, Tensor? dt_weight{i}, Tensor{q} dt_bias{i}, "
+    "Tensor{q} A{i}, Tensor{q} B{i}, Tensor{q} C{i}, Tensor{q} D{i}"
+)
+_SCAN_SETTINGS = "float scale, bool reverse"
+
+
+def flatten(tensors: ScanTensors) -> tuple[Tensor | None, ...]:
+    """The 17 tensors as an operator takes them."""
+    first, second, gate = tensors
+    return *first, *(_NO_DIRECTION if second is None else second), gate
+
+
+def unflatten(tensors: Sequence[Tensor | None]) -> ScanTensors:
+    """The inverse of `flatten`."""
+    second = tensors[TENSORS_PER_DIRECTION:-1]
+    return ScanTensors(
+        Direction(*tensors[:TENSORS_PER_DIRECTION]), None if second[0] is None else Direction(*second), tensors[-1]
+    )
 
 
 def _number(index: int) -> str:
@@ -30,8 +96,10 @@ def _number(index: int) -> str:
     return str(index + 1) if index else ""
 
 
-def _without_autocast(implementation: Callable) -> Callable:
-    """The implementation in the dtypes of its tensors: autocast reaches into operators, and would round states and gradients."""
+def without_autocast(implementation: Callable) -> Callable:
+    """
+    The implementation in the dtypes of its tensors: autocast acts inside operators too, and would round states and gradients.
+    """
 
     @wraps(implementation)
     def run(*arguments):
@@ -47,11 +115,11 @@ def _without_autocast(implementation: Callable) -> Callable:
 def register_scan(
     suffix: str, dispatch_key: str, forward: Callable, backward: Callable, states_shape: Callable, num_layers: int = 1
 ) -> Callable:
-    """Registers `scan_{suffix}` and `scan_{suffix}_backward` and returns the former.
+    """Registers `scan_{suffix}` and `scan_{suffix}_backward` and returns a function that calls the former.
 
-    The operator takes, for each layer, the 17 tensors of one or two directions and the gate, then `scale`, `reverse` and
-    `save_states`; it returns each layer's output (batch, length, channels) in the dtype of x, and the states that the
-    backward pass starts from (empty unless `save_states`).
+    The operator takes, for each layer, the 17 tensors of `flatten`, then `scale`, `reverse` and `save_states`; it returns each
+    layer's output (batch, length, channels) in the dtype of x, and the states that the backward pass starts from (empty
+    unless `save_states`). The function returned takes `ScanTensors` in the place of each 17 tensors.
 
     Args:
         suffix: the operators' name in the namespace.
@@ -64,24 +132,30 @@ def register_scan(
     """
     name = f"scan_{suffix}"
     layers = [
-        f"{_DIRECTION.format(q='', i=_number(2 * layer))}, {_DIRECTION.format(q='?', i=_number(2 * layer + 1))}, "
-        f"Tensor? gate{_number(layer)}"
+        f"{_DIRECTION_SCHEMA.format(q='', i=_number(2 * layer))}, "
+        f"{_DIRECTION_SCHEMA.format(q='?', i=_number(2 * layer + 1))}, Tensor? gate{_number(layer)}"
         for layer in range(num_layers)
     ]
     inputs = f"{', '.join(layers)}, {_SCAN_SETTINGS}"
     grads = ", ".join(f"Tensor grad{_number(layer)}" for layer in range(num_layers))
     library.define(f"{name}({inputs}, bool save_states) -> ({'Tensor, ' * num_layers}Tensor)")
     library.define(f"{name}_backward({grads}, Tensor states, {inputs}) -> Tensor[]")
-    library.impl(name, _without_autocast(forward), dispatch_key)
-    library.impl(f"{name}_backward", _without_autocast(backward), dispatch_key)
+    library.impl(name, without_autocast(forward), dispatch_key)
+    library.impl(f"{name}_backward", without_autocast(backward), dispatch_key)
     operator = getattr(getattr(torch.ops, NAMESPACE), name).default
     backward_operator = getattr(getattr(torch.ops, NAMESPACE), f"{name}_backward").default
 
+    def call(*arguments):
+        *layers, scale, reverse, save_states = arguments
+        return operator(*(tensor for layer in layers for tensor in flatten(layer)), scale, reverse, save_states)
+
     def fake(*arguments):
         *tensors, _, _, save_states = arguments
-        x, A = tensors[0], tensors[4]
-        given = [tensors[start::NUM_SCAN_TENSORS] for start in (0, TENSORS_PER_DIRECTION)]
-        num_directions = sum(tensor is not None for tensors in given for tensor in tensors)
+        layers = [
+            unflatten(tensors[start : start + NUM_SCAN_TENSORS]) for start in range(0, len(tensors), NUM_SCAN_TENSORS)
+        ]
+        num_directions = sum(1 if layer.second is None else 2 for layer in layers)
+        x, A = layers[0].first.x, layers[0].first.A
         shape = states_shape(x, A, num_directions) if save_states else (0,)
         states_dtype = torch.promote_types(x.dtype, torch.float32)
         return *(x.new_empty(x.shape) for _ in range(num_layers)), x.new_empty(shape, dtype=states_dtype)
@@ -111,7 +185,7 @@ def register_scan(
     torch.library.register_fake(f"{NAMESPACE}::{name}_backward", fake_backward, lib=library)
     torch.library.register_autograd(f"{NAMESPACE}::{name}", backward_formula, setup_context=setup_context, lib=library)
     forbid_double_backward(f"{name}_backward")
-    return operator
+    return call
 
 
 def register_convolution(
@@ -140,8 +214,8 @@ def register_convolution(
     library.define(
         f"{name}_backward({grads}, {inputs}) -> ({', '.join(['Tensor'] * (NUM_CONVOLUTION_TENSORS * num_layers))})"
     )
-    library.impl(name, _without_autocast(forward), dispatch_key)
-    library.impl(f"{name}_backward", _without_autocast(backward), dispatch_key)
+    library.impl(name, without_autocast(forward), dispatch_key)
+    library.impl(f"{name}_backward", without_autocast(backward), dispatch_key)
     operators = getattr(torch.ops, NAMESPACE)
     operator = getattr(operators, name).default
     backward_operator = getattr(operators, f"{name}_backward").default
@@ -174,15 +248,15 @@ def convolution_parameters(weight: Tensor, bias: Tensor | None, weight2: Tensor,
     return parameters
 
 
-def convolve_layers(operator: Callable, layers: Sequence[tuple]) -> list[tuple[Tensor, Tensor]]:
+def convolve_layers(operator: Callable, layers: Sequence[ConvolutionArguments]) -> list[tuple[Tensor, Tensor]]:
     """What `reference.convolution` gives for the arguments of each layer, by an operator of `register_convolution`."""
     tensors = []
-    for hidden_states, *parameters, reverse in layers:
-        parameters = convolution_parameters(*parameters)
-        tensors += [hidden_states, *(parameters[2:] + parameters[:2] if reverse else parameters)]
+    for layer in layers:
+        parameters = convolution_parameters(layer.weight, layer.bias, layer.weight2, layer.bias2)
+        tensors += [layer.hidden_states, *(parameters[2:] + parameters[:2] if layer.reverse else parameters)]
     outputs = operator(*tensors)
     pairs = zip(outputs[::2], outputs[1::2], layers, strict=True)
-    return [(second, first) if reverse else (first, second) for first, second, (*_, reverse) in pairs]
+    return [(second, first) if layer.reverse else (first, second) for first, second, layer in pairs]
 
 
 def forbid_double_backward(name: str) -> None:

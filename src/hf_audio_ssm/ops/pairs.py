@@ -8,8 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from .backends import Backend, select_backend
-from .linear import is_untouched
-from .scan import run_scan, saves_states, scan_tensors
+from .compat import is_untouched
+from .operators import ConvolutionArguments
+from .scan import LayerScan, run_scan, saves_states, scan_tensors
 
 
 def pairs_pay(
@@ -24,11 +25,11 @@ def pairs_pay(
         layers: have `norm` and `mixer`, as in `bidirectional_layer`.
         hidden_states: (batch, length, hidden size), what both read.
         clip_shapes: as in `bidirectional_mixing`.
-        idle_hooks: as in `bidirectional_layers`.
+        idle_hooks: ignored, as in `bidirectional_layers`.
 
     Returns:
         False where the backend has no kernels for pairs, where one layer is enough work for the device by itself (and takes
-        half the memory), and where something sits on a module that would not be called.
+        half the memory), and where a module that would not be called has hooks or a replaced `forward`.
 
     Raises:
         ValueError: the environment variable HF_AUDIO_SSM_BACKEND asks for a backend that is not available.
@@ -41,44 +42,42 @@ def pairs_pay(
         return False
     for layer in layers:
         mixer = layer.mixer
-        modules = (mixer, mixer.forward_ssm, mixer.backward_ssm)
-        if not (is_untouched(layer, idle_hooks) and all(map(is_untouched, modules))):
+        if not all(map(is_untouched, (layer, mixer, mixer.forward_ssm, mixer.backward_ssm))):
             return False
-    # A compiler shall not ask for sizes that it keeps open.
+    # Asking for sizes would fix those that a compiler keeps open.
     if torch.compiler.is_compiling():
         return True
     shapes = [hidden_states.shape[:2]] if clip_shapes is None else clip_shapes
     return any(pairs.pay(clips, length, channels, state_size, device) for clips, length in shapes)
 
 
-def run_convolutions(layers: Sequence[tuple], backend: Backend) -> list[tuple[Tensor, Tensor]]:
+def run_convolutions(layers: Sequence[ConvolutionArguments], backend: Backend) -> list[tuple[Tensor, Tensor]]:
     """`Backend.convolution` of each layer's arguments; of two that are alike in one call, where the backend has that."""
     if len(layers) == 2 and backend.pairs is not None:
-        (states, weight, *_), (other_states, other_weight, *_) = layers
-        if _are_alike(states, other_states) and weight.shape == other_weight.shape:
+        first, second = layers
+        if _are_alike(first.hidden_states, second.hidden_states) and first.weight.shape == second.weight.shape:
             return backend.pairs.convolution(*layers)
     return [backend.convolution(*arguments) for arguments in layers]
 
 
-def run_scans(layers: Sequence[tuple], scale: float, backend: Backend) -> list[Tensor]:
+def run_scans(layers: Sequence[LayerScan], scale: float, backend: Backend) -> list[Tensor]:
     """
-    `run_scan` of each layer's (directions, gate, reverse), two directions and not None; of two layers that are alike in one
-    call, where the backend has that.
+    `run_scan` of each layer, with two directions each that are not None; of two layers that are alike in one call, where the
+    backend has that.
     """
     if len(layers) == 2 and backend.pairs is not None:
-        reverse = layers[0][2]
+        reverse = layers[0].reverse
         # A layer is the sum of its directions: which of them comes first makes no difference.
         first, second = (
-            scan_tensors(directions if own == reverse else directions[::-1], gate) for directions, gate, own in layers
+            scan_tensors(layer.directions if layer.reverse == reverse else layer.directions[::-1], layer.gate)
+            for layer in layers
         )
-        # x and A, from which the other shapes follow.
-        if _are_alike(first[0], second[0]) and _are_alike(first[4], second[4]):
-            tensors = [*first, *second]
-            *outputs, _ = backend.pairs.scan(*tensors, scale, reverse, saves_states(tensors))
-            return [
-                output.to(directions[0][0].dtype) for output, (directions, *_) in zip(outputs, layers, strict=True)
-            ]
-    return [run_scan(directions, gate, scale, reverse, backend) for directions, gate, reverse in layers]
+        # The other shapes follow from those of x and A.
+        if _are_alike(first.first.x, second.first.x) and _are_alike(first.first.A, second.first.A):
+            saves = saves_states(first) or saves_states(second)
+            *outputs, _ = backend.pairs.scan(first, second, scale, reverse, saves)
+            return [output.to(layer.directions[0].x.dtype) for output, layer in zip(outputs, layers, strict=True)]
+    return [run_scan(layer, scale, backend) for layer in layers]
 
 
 def _are_alike(tensor: Tensor, other: Tensor) -> bool:

@@ -1,6 +1,11 @@
 # Copyright 2026 The hf-audio-ssm authors.
 # SPDX-License-Identifier: Apache-2.0
-"""The scan and the convolution in plain PyTorch: any device, float64 included, memory for one chunk of states."""
+"""
+The scan and the convolution in plain PyTorch, for any device and floating point type.
+
+The scan is an operator that runs token by token and keeps the states of one chunk in memory. Exporters get `define_scan`
+instead, which consists of PyTorch's own operators: what they write runs where this package is not installed.
+"""
 
 from collections.abc import Sequence
 
@@ -8,10 +13,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .operators import TENSORS_PER_DIRECTION, register_scan
+from . import compat
+from .operators import Direction, ScanTensors, flatten, register_scan, unflatten, without_autocast
 
 
 CHUNK_SIZE = 64
+# `define_scan` doubles the span that each state covers, level by level: first within blocks of 2 ** 5 tokens, then among
+# blocks. A graph for any length has levels for 2 ** 20 tokens, which are hours of audio.
+_BLOCK_LEVELS, _LEVELS = 5, 20
 
 
 def supports(device_type: str | None, dtype: torch.dtype | None) -> bool:
@@ -19,11 +28,12 @@ def supports(device_type: str | None, dtype: torch.dtype | None) -> bool:
     return dtype is None or dtype.is_floating_point
 
 
-def _stack(tensors: tuple[Tensor | None, ...], reverse: bool, dtype: torch.dtype) -> list[Tensor]:
+def _directions(tensors: ScanTensors) -> list[Direction]:
+    return [tensors.first] if tensors.second is None else [tensors.first, tensors.second]
+
+
+def _stack(tensors: ScanTensors, reverse: bool, dtype: torch.dtype) -> list[Tensor]:
     """The directions' tensors with the directions stacked: sequences (length, directions, batch, features) in scan order."""
-    groups = [tensors[:TENSORS_PER_DIRECTION]]
-    if tensors[TENSORS_PER_DIRECTION] is not None:
-        groups.append(tensors[TENSORS_PER_DIRECTION : 2 * TENSORS_PER_DIRECTION])
 
     def sequences(values: Sequence[Tensor]) -> Tensor:
         ordered = [
@@ -35,7 +45,7 @@ def _stack(tensors: tuple[Tensor | None, ...], reverse: bool, dtype: torch.dtype
     def parameters(values: Sequence[Tensor]) -> Tensor:
         return torch.stack([value.to(dtype) for value in values]).unsqueeze(1)
 
-    x, dt, dt_weight, dt_bias, A, B, C, D = zip(*groups, strict=True)
+    x, dt, dt_weight, dt_bias, A, B, C, D = zip(*_directions(tensors), strict=True)
     dt = [
         value if weight is None else F.linear(value.to(dtype), weight.to(dtype))
         for value, weight in zip(dt, dt_weight, strict=True)
@@ -79,20 +89,74 @@ class _Chunk:
         return decays, states
 
 
+def _combine(tensors: ScanTensors, output: Tensor, scale: float, reverse: bool) -> Tensor:
+    """The sum of the directions' outputs, scaled and gated, in their dtype."""
+    total = sum(_unstack(output, reverse)) * scale
+    return total if tensors.gate is None else total * F.silu(tensors.gate.to(output.dtype))
+
+
+def define_scan(tensors: ScanTensors, scale: float, reverse: bool) -> Tensor:
+    """The output of `scan` by PyTorch's own operators alone, which autograd and exporters see through.
+
+    It takes memory for the states of all tokens, several times.
+    """
+    dtype = torch.promote_types(tensors.first.x.dtype, torch.float32)
+    x, pre_time_step, A, B, C, D = _stack(tensors, reverse, dtype)
+    time_step = F.softplus(pre_time_step)
+    decays = torch.exp(time_step.unsqueeze(-2) * A)
+    states = _recur(decays, (time_step * x).unsqueeze(-2) * B.unsqueeze(-1))
+    output = D * x + (C.unsqueeze(-1) * states).sum(-2)
+    return _combine(tensors, output, scale, reverse).to(tensors.first.x.dtype)
+
+
+def _recur(decays: Tensor, inputs: Tensor) -> Tensor:
+    """h[t] = decays[t] h[t - 1] + inputs[t] along the first dimension."""
+    length, block = decays.shape[0], 1 << _BLOCK_LEVELS
+    if compat.is_fixed(length):
+        levels, blocks = (length - 1).bit_length(), -(-length // block)
+    else:
+        # Two blocks at least: an exporter that keeps a size open would exclude 1.
+        levels, blocks = _LEVELS, length // block + 2
+    decays, states = (
+        _pad(tensor, 0, 2 * block)[: blocks * block].unflatten(0, (-1, block)).transpose(0, 1)
+        for tensor in (decays, inputs)
+    )
+    decays, states = _double(decays, states, min(levels, _BLOCK_LEVELS))
+    _, exits = _double(decays[-1], states[-1], levels - _BLOCK_LEVELS)
+    states = states + decays * _pad(exits, 1)[:-1]
+    return states.transpose(0, 1).flatten(0, 1)[:length]
+
+
+def _double(decays: Tensor, states: Tensor, levels: int) -> tuple[Tensor, Tensor]:
+    """Products of decays, and states, of the last 2 ** levels steps up to each (Hillis and Steele's parallel prefix sum)."""
+    length = decays.shape[0]
+    for level in range(levels):
+        earlier = _pad(states, 1 << level)[:length]
+        states = states + decays * earlier
+        decays = decays * _pad(decays, 1 << level, value=1.0)[:length]
+    return decays, states
+
+
+def _pad(tensor: Tensor, before: int, after: int = 0, value: float = 0.0) -> Tensor:
+    """With steps before the first and after the last one."""
+    return F.pad(tensor, (*(0, 0) * (tensor.dim() - 1), before, after), value=value)
+
+
 def _states_shape(x: Tensor, A: Tensor, num_directions: int) -> tuple[int, ...]:
     num_chunks = (x.shape[1] + CHUNK_SIZE - 1) // CHUNK_SIZE
     return (num_chunks, num_directions, x.shape[0], A.shape[1], A.shape[0])
 
 
 def _forward(*arguments):
-    *tensors, gate, scale, reverse, save_states = arguments
-    dtype = torch.promote_types(tensors[0].dtype, torch.float32)
+    *flat, scale, reverse, save_states = arguments
+    tensors = unflatten(flat)
+    dtype = torch.promote_types(tensors.first.x.dtype, torch.float32)
     x, pre_time_step, A, B, C, D = _stack(tensors, reverse, dtype)
     time_step = F.softplus(pre_time_step)
     length, num_directions, batch_size, _ = x.shape
     output = D * x
     state = x.new_zeros(num_directions, batch_size, *A.shape[2:])
-    saved = x.new_empty(_states_shape(tensors[0], tensors[4], num_directions) if save_states else (0,))
+    saved = x.new_empty(_states_shape(tensors.first.x, tensors.first.A, num_directions) if save_states else (0,))
     buffers = _Chunk(x, time_step, A, B)
     for index, start in enumerate(range(0, length, CHUNK_SIZE)):
         chunk = slice(start, start + CHUNK_SIZE)
@@ -101,15 +165,13 @@ def _forward(*arguments):
         _, states = buffers.run(chunk, state)
         state.copy_(states[-1])
         output[chunk] += torch.matmul(C[chunk].unsqueeze(-2), states).squeeze(-2)
-    total = sum(_unstack(output, reverse)) * scale
-    if gate is not None:
-        total = total * F.silu(gate.to(dtype))
-    return total.to(tensors[0].dtype).contiguous(), saved
+    return _combine(tensors, output, scale, reverse).to(tensors.first.x.dtype).contiguous(), saved
 
 
 def _backward(grad: Tensor, entries: Tensor, *arguments):
-    *tensors, gate, scale, reverse = arguments
-    dtype = torch.promote_types(tensors[0].dtype, torch.float32)
+    *flat, scale, reverse = arguments
+    tensors = unflatten(flat)
+    gate, dtype = tensors.gate, torch.promote_types(tensors.first.x.dtype, torch.float32)
     x, pre_time_step, A, B, C, D = _stack(tensors, reverse, dtype)
     time_step = F.softplus(pre_time_step)
     num_directions = x.shape[1]
@@ -150,14 +212,12 @@ def _backward(grad: Tensor, entries: Tensor, *arguments):
     grad_bias = grad_pre.sum((0, 2))
     per_direction = [_unstack(value, reverse) for value in (grad_x, grad_pre, grad_B, grad_C)]
     gradients = []
-    for index in range(num_directions):
-        own = tensors[index * TENSORS_PER_DIRECTION : (index + 1) * TENSORS_PER_DIRECTION]
-        _, dt, dt_weight, *_ = own
+    for index, own in enumerate(_directions(tensors)):
         own_x, own_pre, own_B, own_C = (value[index] for value in per_direction)
         own_dt, own_weight = own_pre, None
-        if dt_weight is not None:
-            own_dt = torch.matmul(own_pre, dt_weight.to(dtype))
-            own_weight = torch.matmul(own_pre.flatten(0, 1).T, dt.to(dtype).flatten(0, 1))
+        if own.dt_weight is not None:
+            own_dt = torch.matmul(own_pre, own.dt_weight.to(dtype))
+            own_weight = torch.matmul(own_pre.flatten(0, 1).T, own.dt.to(dtype).flatten(0, 1))
         values = (own_x, own_dt, own_weight, grad_bias[index], grad_A[index, 0].T, own_B, own_C, grad_D[index])
         gradients += [
             value.to(tensor.dtype).contiguous()
@@ -171,7 +231,32 @@ def _backward(grad: Tensor, entries: Tensor, *arguments):
     return gradients
 
 
-scan = register_scan("reference", "CompositeExplicitAutograd", _forward, _backward, _states_shape)
+_scan = register_scan("reference", "CompositeExplicitAutograd", _forward, _backward, _states_shape)
+
+
+def scan(tensors: ScanTensors, scale: float, reverse: bool, save_states: bool) -> tuple[Tensor, Tensor | None]:
+    """The selective scan of one or two directions of time, (sum of C . h + D x) * scale * silu(gate).
+
+    With dt = softplus(dt dt_weight^T + dt_bias), h_t = exp(dt_t A) h_{t-1} + dt_t B_t x_t.
+
+    Args:
+        tensors: sequences of one dtype, parameters of float32 or better.
+        scale: of the sum of the directions.
+        reverse: swap the time directions.
+        save_states: whether a backward pass may follow.
+
+    Returns:
+        (batch, length, channels) in the dtype of x, and the states that the backward pass starts from, if they were saved.
+    """
+    if compat.is_exporting():
+        return _define_without_autocast(*flatten(tensors), scale, reverse), None
+    return _scan(tensors, scale, reverse, save_states)
+
+
+@without_autocast
+def _define_without_autocast(*arguments):
+    *flat, scale, reverse = arguments
+    return define_scan(unflatten(flat), scale, reverse)
 
 
 def convolution(

@@ -3,12 +3,13 @@
 """The public selective scan (Mamba, arXiv 2312.00752, algorithm 2)."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from .backends import Backend, select_backend
-from .operators import TENSORS_PER_DIRECTION
+from .operators import Direction, ScanTensors, flatten
 
 
 def selective_scan(
@@ -77,40 +78,52 @@ def selective_scan(
     zeros = None
     if D is None or time_step_bias is None:
         zeros = torch.zeros(channels, dtype=parameters, device=hidden_states.device)
-    direction = (
-        hidden_states,
-        time_step,
-        None,
-        zeros if time_step_bias is None else time_step_bias,
-        A,
-        B,
-        C,
-        zeros if D is None else D,
+    direction = Direction(
+        x=hidden_states,
+        dt=time_step,
+        dt_weight=None,
+        dt_bias=zeros if time_step_bias is None else time_step_bias,
+        A=A,
+        B=B,
+        C=C,
+        D=zeros if D is None else D,
     )
     chosen = select_backend(hidden_states.device.type, hidden_states.dtype, backend, A.shape[1])
-    return run_scan((direction,), gate, 1.0, reverse, chosen)
+    return run_scan(LayerScan((direction,), gate, reverse), 1.0, chosen)
 
 
-def run_scan(
-    directions: Sequence[tuple[Tensor | None, ...]], gate: Tensor | None, scale: float, reverse: bool, backend: Backend
-) -> Tensor:
-    """Calls a backend's scan on directions of (x, dt, dt weight or None, dt bias, A, B, C, D); the result has x's dtype."""
-    tensors = scan_tensors(directions, gate)
-    output, _ = backend.scan(*tensors, scale, reverse, saves_states(tensors))
-    return output.to(directions[0][0].dtype)
+class LayerScan(NamedTuple):
+    """What a layer's scan computes, its tensors of any dtypes.
+
+    Args:
+        directions: one or two, the first of which runs forward in time.
+        gate: (batch, length, channels), before the SiLU; None: no gate.
+        reverse: swap the time directions.
+    """
+
+    directions: Sequence[Direction]
+    gate: Tensor | None
+    reverse: bool
 
 
-def saves_states(tensors: Sequence[Tensor | None]) -> bool:
+def run_scan(scan: LayerScan, scale: float, backend: Backend) -> Tensor:
+    """A layer's scan by a backend, in the dtype of x."""
+    tensors = scan_tensors(scan.directions, scan.gate)
+    output, _ = backend.scan(tensors, scale, scan.reverse, saves_states(tensors))
+    return output.to(scan.directions[0].x.dtype)
+
+
+def saves_states(tensors: ScanTensors) -> bool:
     """Whether a backward pass may follow."""
-    return torch.is_grad_enabled() and any(tensor is not None and tensor.requires_grad for tensor in tensors)
+    return torch.is_grad_enabled() and any(tensor is not None and tensor.requires_grad for tensor in flatten(tensors))
 
 
-def scan_tensors(directions: Sequence[tuple[Tensor | None, ...]], gate: Tensor | None) -> list[Tensor | None]:
-    """The tensors of one or two directions and the gate as the operators take them.
+def scan_tensors(directions: Sequence[Direction], gate: Tensor | None) -> ScanTensors:
+    """Brings the tensors of one or two directions to the dtypes that backends take.
 
     Sequences get one common dtype, parameters float32 (or float64).
     """
-    dtype = directions[0][0].dtype
+    dtype = directions[0].x.dtype
     for x, dt, _, _, _, B, C, _ in directions:
         for tensor in (x, dt, B, C):
             if tensor.dtype != dtype:
@@ -119,12 +132,13 @@ def scan_tensors(directions: Sequence[tuple[Tensor | None, ...]], gate: Tensor |
         dtype = torch.promote_types(dtype, gate.dtype)
     parameter_dtype = torch.promote_types(dtype, torch.float32)
     dtypes = (dtype, dtype, *[parameter_dtype] * 3, dtype, dtype, parameter_dtype)
-    tensors = [
-        tensor if tensor is None or tensor.dtype == wanted else tensor.to(wanted)
+    cast = [
+        Direction(
+            *[
+                tensor if tensor is None or tensor.dtype == wanted else tensor.to(wanted)
+                for tensor, wanted in zip(direction, dtypes, strict=True)
+            ]
+        )
         for direction in directions
-        for tensor, wanted in zip(direction, dtypes, strict=True)
     ]
-    if len(directions) == 1:
-        tensors += [None] * TENSORS_PER_DIRECTION
-    tensors.append(None if gate is None else gate.to(dtype))
-    return tensors
+    return ScanTensors(cast[0], cast[1] if len(cast) == 2 else None, None if gate is None else gate.to(dtype))

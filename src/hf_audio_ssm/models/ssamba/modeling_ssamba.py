@@ -33,7 +33,7 @@ from .configuration_ssamba import SsambaConfig
 try:
     from hf_audio_ssm import ops
 except ImportError:
-    ops = None
+    ops = None  # type: ignore[assignment]
 
 
 def map_rows(function: Callable[..., torch.Tensor], *inputs: torch.Tensor) -> torch.Tensor:
@@ -312,13 +312,12 @@ def can_join(
     second: nn.Module,
     hidden_states: torch.Tensor,
     clip_shapes: tuple[tuple[int, int], ...] | None,
-    idle_hooks: str | None,
 ) -> bool:
-    """Whether the layers of a pair are computed at once: where that is faster, and nothing sits on what is then not called."""
+    """Whether to compute the layers of a pair at once: that is faster, and no module that is then not called has hooks."""
     layers = (first, second)
     if ops is None or not all(type(layer) is SsambaLayer and layer.mixer.is_fusible for layer in layers):
         return False
-    return ops.pairs_pay(layers, hidden_states, clip_shapes, idle_hooks)
+    return ops.pairs_pay(layers, hidden_states, clip_shapes)
 
 
 class SsambaPreTrainedModel(PatchEncoderPreTrainedModel, PreTrainedModel):
@@ -372,22 +371,16 @@ class SsambaModel(PatchEncoderModel, SsambaPreTrainedModel):
         )
         self.post_init()
 
-    def run_layers(
-        self,
-        hidden_states: torch.Tensor,
-        clip_shapes: tuple[tuple[int, int], ...] | None,
-        idle_hooks: str | None = None,
-    ) -> torch.Tensor:
+    def run_layers(self, hidden_states: torch.Tensor, clip_shapes: tuple[tuple[int, int], ...] | None) -> torch.Tensor:
         """The residual stream `(batch_size, length, hidden_size)` through all layers."""
         if all(map(can_fuse, self.layers)):
-            paired = self.config.paired_layers
-            stream = ops.bidirectional_layers(self.layers, hidden_states, paired, clip_shapes, idle_hooks)
+            stream = ops.bidirectional_layers(self.layers, hidden_states, self.config.paired_layers, clip_shapes)
             if stream is not None:
                 return stream
         update = None
         if self.config.paired_layers:
             for first, second in zip(self.layers[::2], self.layers[1::2], strict=True):
-                if can_join(first, second, hidden_states, clip_shapes, idle_hooks):
+                if can_join(first, second, hidden_states, clip_shapes):
                     hidden_states, update = first(hidden_states, None, update, clip_shapes, partner=second)
                     continue
                 residual, first_output = first(hidden_states, None, update, clip_shapes)
@@ -409,15 +402,8 @@ class SsambaModel(PatchEncoderModel, SsambaPreTrainedModel):
         """Runs the layers and the last layer norm, see the base class."""
         # In low precision the stream would lose the small updates of deep layers.
         hidden_states = hidden_states.to(torch.promote_types(hidden_states.dtype, torch.float32))
-        is_compiling = torch.compiler.is_compiling()
-        captures = any(
-            kwargs.get(f"output_{key}", getattr(self.config, f"output_{key}", False))
-            for key in self._can_record_outputs
-        )
-        # What `capture_outputs` once put on all layers, to stay there, does nothing where it captures nothing.
-        idle_hooks = None if captures or is_compiling else capture_outputs.__module__
-        with nullcontext() if ops is None or is_compiling else ops.shared_buffers():
-            hidden_states = self.run_layers(hidden_states, clip_shapes, idle_hooks)
+        with nullcontext() if ops is None or torch.compiler.is_compiling() else ops.shared_buffers():
+            hidden_states = self.run_layers(hidden_states, clip_shapes)
         return PatchEncoderOutput(last_hidden_state=self.layernorm(hidden_states))
 
 

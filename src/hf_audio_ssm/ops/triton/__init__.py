@@ -13,10 +13,12 @@ import torch
 from torch import Tensor
 
 from ..operators import (
-    NUM_SCAN_TENSORS,
-    TENSORS_PER_DIRECTION,
+    ConvolutionArguments,
+    Direction,
+    ScanTensors,
     convolution_parameters,
     convolve_layers,
+    flatten,
     register_convolution,
     register_scan,
 )
@@ -69,20 +71,8 @@ def _try_kernels(device: torch.device) -> str | None:
         x = torch.ones(1, 1, 1, device=device)
         matrix, row = x[0], x[0, 0]
         _convolution_forward(x, *convolution_parameters(matrix, row, matrix, row))
-        _scan_forward(
-            x,
-            x,
-            None,
-            row,
-            -matrix,
-            x,
-            x,
-            row,
-            *[None] * (NUM_SCAN_TENSORS - TENSORS_PER_DIRECTION),
-            1.0,
-            False,
-            False,
-        )
+        direction = Direction(x, x, dt_weight=None, dt_bias=row, A=-matrix, B=x, C=x, D=row)
+        _scan_forward(*flatten(ScanTensors(direction, None, None)), 1.0, False, False)
         torch.cuda.synchronize(device)
     except Exception as error:  # Whatever the compiler or the driver raise.
         return f"a first kernel failed with {type(error).__name__}: {error}"
@@ -123,7 +113,7 @@ def pairs_pay(batch_size: int, length: int, channels: int, state_size: int, devi
 
 def convolution(*arguments):
     """Like `reference.convolution`."""
-    return convolve_layers(_convolution, [arguments])[0]
+    return convolve_layers(_convolution, [ConvolutionArguments(*arguments)])[0]
 
 
 def convolution_pair(*layers):

@@ -13,7 +13,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from ..operators import NUM_SCAN_TENSORS, TENSORS_PER_DIRECTION
+from ..operators import NUM_SCAN_TENSORS, unflatten
 from .tiles import Tile, pick, row_strides, with_equal_strides
 
 
@@ -46,12 +46,10 @@ class Group:
         """Of the 17 tensors of each layer."""
         directions, gates = [], []
         for start in range(0, len(tensors), NUM_SCAN_TENSORS):
-            *own, gate = tensors[start : start + NUM_SCAN_TENSORS]
-            directions.append(own[:TENSORS_PER_DIRECTION])
-            if own[TENSORS_PER_DIRECTION] is not None:
-                directions.append(own[TENSORS_PER_DIRECTION:])
-            if gate is not None:
-                gates.append(gate)
+            layer = unflatten(tensors[start : start + NUM_SCAN_TENSORS])
+            directions += [own for own in (layer.first, layer.second) if own is not None]
+            if layer.gate is not None:
+                gates.append(layer.gate)
         x, dt, weights, biases, A, B, C, D = map(list, zip(*directions, strict=True))
         dt = [value if weight is None else project(value, weight) for value, weight in zip(dt, weights, strict=True)]
         flat = [value.reshape(-1) for own in zip(A, biases, D, strict=True) for value in own]

@@ -12,7 +12,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from ..operators import NUM_SCAN_TENSORS, TENSORS_PER_DIRECTION
+from ..operators import NUM_SCAN_TENSORS, unflatten
 from .groups import Group, four
 from .scan_forward import compute_entries, count_segments
 from .tiles import (
@@ -269,15 +269,14 @@ def backward(*arguments) -> list[Tensor]:
     grad_B, grad_C = grad_BC.sum(0)[..., :state_size].to(x.dtype).unbind(3)
     gradients, index = [], 0
     for start in range(0, len(tensors), NUM_SCAN_TENSORS):
-        first = index
-        for own in range(start, start + NUM_SCAN_TENSORS - 1, TENSORS_PER_DIRECTION):
-            if tensors[own] is None:
+        first, layer = index, unflatten(tensors[start : start + NUM_SCAN_TENSORS])
+        for own in (layer.first, layer.second):
+            if own is None:
                 continue
-            dt, weight = tensors[own + 1 : own + 3]
             own_dt, own_weight = grad_dt[index], []
-            if weight is not None:
-                own_weight = [torch.matmul(own_dt.flatten(0, 1).t(), dt.flatten(0, 1)).to(weight.dtype)]
-                own_dt = torch.matmul(own_dt, weight.to(dt.dtype))
+            if own.dt_weight is not None:
+                own_weight = [torch.matmul(own_dt.flatten(0, 1).t(), own.dt.flatten(0, 1)).to(own.dt_weight.dtype)]
+                own_dt = torch.matmul(own_dt, own.dt_weight.to(own.dt.dtype))
             gradients += [grad_x[index], own_dt, *own_weight, sums_bias[index], sums_A[index].t().contiguous()]
             gradients += [grad_B[index].contiguous(), grad_C[index].contiguous(), sums_D[index]]
             index += 1

@@ -14,6 +14,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from ..operators import NUM_SCAN_TENSORS, unflatten
 from .groups import Group, four
 from .tiles import (
     CHUNK_SIZE,
@@ -378,7 +379,9 @@ def forward(*arguments) -> tuple[Tensor, ...]:
     group = Group.of(tensors)
     x, gates = group.x[0], group.gates
     outputs = [x.new_empty(x.shape) for _ in range(group.num_layers)]
-    shape = states_shape(x, tensors[4], group.num_directions) if save_states else (0,)
+    shape = (
+        states_shape(x, unflatten(tensors[:NUM_SCAN_TENSORS]).first.A, group.num_directions) if save_states else (0,)
+    )
     saved = group.parameters.new_empty(shape)
     if len(x) == 0:
         return *outputs, saved
