@@ -17,7 +17,7 @@ import argparse
 import json as json_module
 import os
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 import torch
@@ -66,7 +66,7 @@ def _steps_first(frames: torch.Tensor) -> np.ndarray:
 
 def write_npz(file: BinaryIO, paths: list[Path], embeddings: list[ClipEmbedding], with_frames: bool) -> None:
     """Writes arrays to an open binary file."""
-    arrays = {
+    arrays: dict[str, Any] = {
         "files": np.array([str(path) for path in paths]),
         "clips": np.stack([embedding.clip.numpy() for embedding in embeddings]),
     }
@@ -121,7 +121,8 @@ def run(
 
     for batch in read_batches(paths, rate, batch_size, skip, "Embedding"):
         clips = [samples for _, samples in batch]
-        for embedding in embed(clips, rate, encoder, feature_extractor, pooling, layers, batch_size):
+        embedded = embed(clips, rate, encoder, feature_extractor, pooling, layers, batch_size)
+        for embedding in cast(list[ClipEmbedding], embedded):
             # Keep no memory of the device, no padding, and no frames that are not written.
             steps = embedding.frames.to("cpu", copy=True) if frames else torch.empty(0)
             embeddings.append(ClipEmbedding(embedding.clip.cpu(), steps, embedding.timestamps.cpu()))

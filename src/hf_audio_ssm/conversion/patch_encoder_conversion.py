@@ -178,7 +178,7 @@ def make_feature_extractor(
     config: PatchEncoderConfig, is_pretraining: bool, options: ConversionOptions
 ) -> tuple[SsambaFeatureExtractor, str]:
     """Returns the feature extractor, and where its normalisation comes from, for the card."""
-    sizes = {"max_length": config.max_length, "num_mel_bins": config.num_mel_bins}
+    sizes: dict[str, Any] = {"max_length": config.max_length, "num_mel_bins": config.num_mel_bins}
     if options.mean is not None and options.std is not None:
         extractor = SsambaFeatureExtractor(mean=options.mean, std=options.std, **sizes)
         return extractor, "as given to the conversion"

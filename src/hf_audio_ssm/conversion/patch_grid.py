@@ -17,7 +17,7 @@ from .options import ConversionOptions
 PRETRAINING_SIZES = ("p_input_fdim", "p_input_tdim")
 
 FINE_TUNING_STRIDE = 10
-PUBLISHED_LENGTHS = sorted({preset["max_length"] for preset in NORMALIZATION_PRESETS.values()})
+PUBLISHED_LENGTHS = sorted({int(preset["max_length"]) for preset in NORMALIZATION_PRESETS.values()})
 
 
 def _columns(frames: int, patch_size: tuple[int, int], stride: int) -> int:
@@ -163,7 +163,7 @@ def infer_fine_tuned_grid(
     fitting = _fitting_strides(positions, patch_size, num_mel_bins, options)
     lengths = PUBLISHED_LENGTHS
     if options.dataset is not None:
-        lengths = [NORMALIZATION_PRESETS[options.dataset]["max_length"], *lengths]
+        lengths = [int(NORMALIZATION_PRESETS[options.dataset]["max_length"]), *lengths]
         fitting = [
             fit for fit in fitting if _columns(lengths[0], patch_size, fit.strides[1]) == fit.columns
         ] or fitting

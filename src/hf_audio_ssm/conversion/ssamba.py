@@ -18,11 +18,12 @@ import argparse
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 
 from ..models import ENCODERS
+from ..models.records import OriginalWork
 from ..models.ssamba.configuration_ssamba import SsambaConfig
 from ..models.ssamba.modeling_ssamba import SsambaForAudioClassification, SsambaForPreTraining
 from .checkpoint_conversion import ConversionError, count_layers, shape_of
@@ -40,7 +41,7 @@ def describe(config: SsambaConfig) -> dict[str, str]:
 
 
 ORIGINAL = Original(
-    work=ENCODERS["ssamba"].original_work,
+    work=cast(OriginalWork, ENCODERS["ssamba"].original_work),
     config_class=SsambaConfig,
     pretraining_class=SsambaForPreTraining,
     classification_class=SsambaForAudioClassification,

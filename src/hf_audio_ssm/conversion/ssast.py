@@ -18,11 +18,12 @@ import argparse
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 
 from ..models import ENCODERS
+from ..models.records import OriginalWork
 from ..models.ssast.configuration_ssast import SsastConfig
 from ..models.ssast.modeling_ssast import SsastForAudioClassification, SsastForPreTraining
 from .checkpoint_conversion import ConversionError, count_layers, shape_of
@@ -39,7 +40,7 @@ def describe(config: SsastConfig) -> dict[str, str]:
 
 
 ORIGINAL = Original(
-    work=ENCODERS["ssast"].original_work,
+    work=cast(OriginalWork, ENCODERS["ssast"].original_work),
     config_class=SsastConfig,
     pretraining_class=SsastForPreTraining,
     classification_class=SsastForAudioClassification,

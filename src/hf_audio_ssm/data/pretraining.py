@@ -178,7 +178,8 @@ class PretrainingClips(Dataset):
         return int(self._order[offset])
 
     def __getitem__(self, position: int) -> dict[str, Any]:
-        index, skipped = self.index(position), []
+        index = self.index(position)
+        skipped: list[tuple[str, str]] = []
         while True:
             # Each try has its own draws, so they do not depend on a broken clip before.
             rng = np.random.default_rng((self.seed, position, len(skipped)))
@@ -274,7 +275,8 @@ class PretrainingStream(IterableDataset):
         return split_dataset_by_node(shuffled, self.rank, self.world_size)
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        worker = get_worker_info().id if get_worker_info() is not None else 0
+        info = get_worker_info()
+        worker = 0 if info is None else info.id
         epoch, rows_read = self.places.get(worker, (0, 0))
         skipped = []
         while True:
@@ -284,7 +286,7 @@ class PretrainingStream(IterableDataset):
                 if number <= rows_read:
                     continue
                 rng = np.random.default_rng((self.seed, self.rank, worker, epoch, number))
-                partners = []
+                partners: list[tuple[int | None, Mapping[str, Any]]] = []
 
                 def draw_row(
                     rows: Iterator[tuple[int, Mapping[str, Any]]] = rows,
@@ -320,7 +322,7 @@ def refuse_unusable(skipped: Sequence[tuple[str, str]]) -> None:
 
 def collate_pretraining(
     examples: Sequence[Mapping[str, Any]],
-    collate: Callable[[Sequence[Mapping[str, Any]]], dict[str, Any]] = default_collate,
+    collate: Callable[..., dict[str, Any]] = default_collate,
 ) -> dict[str, Any]:
     """
     Puts examples into a batch.

@@ -5,6 +5,7 @@
 import os
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import peft
 import transformers
@@ -135,7 +136,7 @@ def load_adapted(
         [`InputError`]: If neither the adapters nor the base model hold some of the weights, such as the head, or the
             adapters do not belong to the model.
     """
-    hub = {"revision": revision, "token": token}
+    hub: dict[str, Any] = {"revision": revision, "token": token}
     adapter_config = peft.PeftConfig.from_pretrained(name_or_path, **hub)
     task, base_name = _find_task(adapter_config), adapter_config.base_model_name_or_path
     called = f"{called or f'`name_or_path` {str(name_or_path)!r}'} (adapters of {base_name!r})"

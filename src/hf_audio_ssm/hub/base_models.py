@@ -5,6 +5,7 @@
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from huggingface_hub import ModelCard
 from huggingface_hub.errors import HFValidationError, HTTPError
@@ -35,7 +36,7 @@ class BaseModelCard:
     credit: str | None = None
 
     @property
-    def licensing(self) -> dict[str, str | None]:
+    def licensing(self) -> dict[str, Any]:
         """The fields of the metadata that the cards of models made from it take over."""
         return {name: getattr(self, name) for name in ("license", "license_name", "license_link")}
 

@@ -196,7 +196,7 @@ def load_config(
     Raises:
         `OSError`, `ValueError`: If there is none.
     """
-    hub = {"revision": revision, "token": token}
+    hub: dict[str, Any] = {"revision": revision, "token": token}
     adapters = find_adapter_config_file(name, **hub)
     if adapters is None:
         return AutoConfig.from_pretrained(name, **hub)

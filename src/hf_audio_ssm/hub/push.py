@@ -5,6 +5,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from os import PathLike
+from pathlib import Path
 
 from huggingface_hub import HfApi
 from huggingface_hub.errors import HFValidationError, HTTPError
@@ -73,7 +74,7 @@ def push_folder(
             has_card = keep_card and api.file_exists(url.repo_id, "README.md", revision=revision)
             api.upload_folder(
                 repo_id=url.repo_id,
-                folder_path=folder,
+                folder_path=Path(folder),
                 commit_message=message,
                 revision=revision,
                 ignore_patterns=["README.md"] if has_card else None,

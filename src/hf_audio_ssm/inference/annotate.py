@@ -112,7 +112,7 @@ def _check_output_dir(output_dir: str | os.PathLike | None) -> None:
 def _make_decoder(config: PatchEncoderConfig, **options: Any) -> Callable[[np.ndarray], pd.DataFrame]:
     """[`decode_events`] for the model's labels, with options that have been checked: better now than after hours."""
     labels = [config.id2label[index] for index in range(config.num_labels)]
-    decode = functools.partial(
+    decode: Callable[[np.ndarray], pd.DataFrame] = functools.partial(
         decode_events,
         labels=labels,
         seconds_per_step=frames_to_seconds(config.frames_per_label),

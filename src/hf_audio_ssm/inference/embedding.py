@@ -102,7 +102,7 @@ def _evaluating(model: PreTrainedModel) -> Iterator[None]:
 
 
 def encode_clips(
-    clips: list[np.ndarray | torch.Tensor],
+    clips: Sequence[np.ndarray | torch.Tensor],
     sampling_rate: int,
     model: PreTrainedModel,
     feature_extractor: SequenceFeatureExtractor,
@@ -219,7 +219,7 @@ def embed(
     if feature_extractor is None:
         raise InputError("`feature_extractor` must be given with a model that is loaded already, got None")
     is_batch = _is_batch(waveform)
-    clips = list(waveform) if is_batch else [waveform]
+    clips: list[Any] = list(waveform) if is_batch else [waveform]
     embeddings = []
     with _evaluating(model):
         for start in range(0, len(clips), batch_size):

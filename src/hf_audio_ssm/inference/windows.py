@@ -134,4 +134,5 @@ class PooledSpectrogram:
 
     def image(self) -> np.ndarray:
         """The columns so far, `(mel bins, columns)`."""
-        return np.stack(self.columns or list(self.rest)).T
+        rest = [] if self.rest is None else list(self.rest)
+        return np.stack(self.columns or rest).T

@@ -6,7 +6,7 @@ The encoder of MTEB's audio tasks (needs the mteb package):
     mteb.evaluate(MtebEncoder("org/ssamba-tiny"), mteb.get_tasks(tasks=["ESC50"]))
 """
 
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ from mteb.models.abs_encoder import AbsEncoder
 from tqdm.auto import tqdm
 
 from ..hub.loading import load_encoder
-from ..inference.embedding import embed
+from ..inference.embedding import ClipEmbedding, embed
 
 
 class MtebEncoder(AbsEncoder):
@@ -25,7 +25,7 @@ class MtebEncoder(AbsEncoder):
     Args:
         model_name (`str`): A folder or a Hub repository.
         revision (`str`, *optional*): Branch, tag or commit of the repository.
-        device (`str`, *optional*): Where to compute; the GPU, if there is one, by default.
+        device (`str`, *optional*): Where to compute; defaults to the GPU, if there is one.
     """
 
     def __init__(self, model_name: str, revision: str | None = None, device: str | None = None, **kwargs: Any):
@@ -62,6 +62,8 @@ class MtebEncoder(AbsEncoder):
         for rows in tqdm(inputs, disable=not show_progress_bar, desc="Embedding", unit="batch"):
             for audio in (row["audio"] for row in rows):
                 clip = [np.asarray(audio["array"], dtype=np.float32)]
-                (embedding,) = embed(clip, audio["sampling_rate"], self.model, self.feature_extractor)
+                (embedding,) = cast(
+                    list[ClipEmbedding], embed(clip, audio["sampling_rate"], self.model, self.feature_extractor)
+                )
                 embeddings.append(embedding.clip.cpu().numpy())
         return np.stack(embeddings)

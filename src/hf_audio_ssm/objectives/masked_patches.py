@@ -104,9 +104,10 @@ class MaskedPatches(Objective):
                 f"--num_masked_patches must be below the number of patches of a clip, {self.num_patches}, got "
                 f"{self.num_masked_patches}"
             )
-        self.make_example = MaskedPatchExamples(model.config, self.num_masked_patches, two_masks)
+        examples = MaskedPatchExamples(model.config, self.num_masked_patches, two_masks)
+        self.make_example = examples  # type: ignore[method-assign]
 
-    def forward(
+    def forward(  # type: ignore[override]
         self,
         input_values: torch.Tensor,
         bool_masked_pos: torch.Tensor,

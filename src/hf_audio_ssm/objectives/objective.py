@@ -31,7 +31,7 @@ class ObjectiveOutput(ModelOutput):
         predictions (`Any`, *optional*): What [`Objective.reconstruct`] needs.
     """
 
-    loss: torch.Tensor = None
+    loss: torch.Tensor = None  # type: ignore[assignment]
     metrics: dict[str, torch.Tensor] | None = None
     counts: dict[str, torch.Tensor] | None = None
     predictions: Any = None
@@ -96,7 +96,7 @@ class Objective(nn.Module):
     - **columns** -- Columns of the data, beside `audio`, that `make_example` reads. Where a source lacks one, it is None.
     """
 
-    model_class: ClassVar[type] = AutoModelForPreTraining
+    model_class: ClassVar[Any] = AutoModelForPreTraining
     metric: ClassVar[str] = "loss"
     greater_is_better: ClassVar[bool] = False
     columns: ClassVar[tuple[str, ...]] = ()

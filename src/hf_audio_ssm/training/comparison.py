@@ -164,7 +164,7 @@ class Comparison:
         else:
             model = self.classifier.load_model(self.clips)
             if method != "full":
-                options = {} if method == "ia3" else {"r": self.arguments.adapter_rank}
+                options: dict[str, Any] = {} if method == "ia3" else {"r": self.arguments.adapter_rank}
                 if self.arguments.adapter_targets is not None:
                     options["target_modules"] = self.arguments.adapter_targets
                 model = peft.get_peft_model(model, adapter_config(model, method, **options))

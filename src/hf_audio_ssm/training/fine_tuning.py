@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import datasets
 import peft
@@ -90,8 +91,9 @@ class FineTuningArguments(TrainingArguments):
         self.is_best_by_task = self.metric_for_best_model is None
         super().__post_init__()
         # A command line gives it as text.
-        if str(self.resume_from_checkpoint).lower() in ("true", "false"):
-            self.resume_from_checkpoint = str(self.resume_from_checkpoint).lower() == "true"
+        resume = str(self.resume_from_checkpoint).lower()  # type: ignore[has-type]
+        if resume in ("true", "false"):
+            self.resume_from_checkpoint = resume == "true"
         for name in ("head_learning_rate_multiple", "prototype_learning_rate"):
             if not 0 < getattr(self, name) < math.inf:
                 raise InputError(f"--{name} must be a positive number, got {getattr(self, name)}")
@@ -201,7 +203,7 @@ class WeightAverage(TrainerCallback):
         args: TrainingArguments,
         state: TrainerState,
         control: TrainerControl,
-        model: nn.Module | None = None,
+        model: Any = None,
         **kwargs,
     ) -> None:
         """Adds the weights to the average."""
@@ -237,7 +239,7 @@ class WeightAverage(TrainerCallback):
         args: TrainingArguments,
         state: TrainerState,
         control: TrainerControl,
-        model: nn.Module | None = None,
+        model: Any = None,
         **kwargs,
     ) -> None:
         """Replaces the weights by the average."""
@@ -295,7 +297,7 @@ class FineTuningTrainer(Trainer):
             eval_dataset = self.eval_dataset
         elif isinstance(eval_dataset, str):
             eval_dataset = self.eval_dataset[eval_dataset]
-        return self.get_test_dataloader(eval_dataset)
+        return self.get_test_dataloader(eval_dataset)  # type: ignore[arg-type]
 
     def get_test_dataloader(self, test_dataset: Dataset) -> DataLoader:
         """
@@ -332,7 +334,7 @@ class FineTuningTrainer(Trainer):
 
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
         """The optimizer of the arguments, on the groups of [`parameter_groups`]."""
-        if self.optimizer is None:
+        if self.optimizer is None:  # type: ignore[has-type]
             model = self.model if model is None else model
             groups = parameter_groups(model, self.args)
             for group in groups:
@@ -349,7 +351,7 @@ class FineTuningTrainer(Trainer):
         self, num_training_steps: int, optimizer: torch.optim.Optimizer | None = None
     ) -> torch.optim.lr_scheduler.LRScheduler:
         """The originals' schedule in steps over epochs, if `epoch_decay` is given, else the Trainer's schedule."""
-        if self.lr_scheduler is not None or self.args.epoch_decay is None:
+        if self.lr_scheduler is not None or self.args.epoch_decay is None:  # type: ignore[has-type]
             return super().create_scheduler(num_training_steps, optimizer)
         steps_per_epoch = num_training_steps / self.args.num_train_epochs
         warmup_steps = self.args.get_warmup_steps(num_training_steps)
@@ -363,7 +365,7 @@ class FineTuningTrainer(Trainer):
 
         self.lr_scheduler = LambdaLR(self.optimizer if optimizer is None else optimizer, factor)
         self._created_lr_scheduler = True
-        return self.lr_scheduler
+        return self.lr_scheduler  # type: ignore[return-value]
 
     def train(self, resume_from_checkpoint: str | bool | None = None, **kwargs) -> TrainOutput:
         """As the Trainer's, but `resume_from_checkpoint=True` starts from the beginning if there is no checkpoint yet."""

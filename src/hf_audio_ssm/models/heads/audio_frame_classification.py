@@ -71,8 +71,8 @@ class PatchEncoderForAudioFrameClassification(PatchEncoderClassifier):
             input_values (`torch.Tensor` of shape `(batch_size, frames, num_mel_bins)`):
                 Normalised log-mel spectrogram from the feature extractor.
             labels (`torch.Tensor` of shape `(batch_size, steps)` or `(batch_size, steps, num_labels)`, *optional*):
-                For each time step a class index (single-label), or a zero or one for each class (multi-label), by
-                `config.problem_type`, or else by their shape; -100 is ignored, and so is all after a clip's end.
+                For each time step a class index (single-label), or a zero or one for each class (multi-label).
+                `config.problem_type` decides, or else their shape. -100 is ignored, and so is all after a clip's end.
             attention_mask (`torch.Tensor` of shape `(batch_size, frames)`, *optional*):
                 Ones, then zeros at the padded frames of shorter clips, see the encoder.
 
@@ -83,7 +83,12 @@ class PatchEncoderForAudioFrameClassification(PatchEncoderClassifier):
             `ValueError`: for labels of another shape, or another `config.problem_type`.
         """
         outputs, hidden_states = self.run_encoder(input_values, attention_mask, **kwargs)
-        steps = self.classifier.read_steps(outputs, self.config, input_values, attention_mask)
+        steps = self.classifier.read_steps(
+            outputs,
+            self.config,
+            input_values,  # type: ignore[arg-type]
+            attention_mask,
+        )
         logits = self.score_steps(steps)
         beginnings = torch.arange(logits.shape[1], device=logits.device) * self.config.frames_per_label
         timestamps = torch.stack((beginnings, beginnings + self.config.frames_per_label), dim=1) * SECONDS_PER_FRAME

@@ -13,7 +13,7 @@ from .head import ClassificationHead
 
 class PatchEncoderClassifier:
     """
-    An encoder of patches with a classification head, to be mixed in before the encoder's [`PreTrainedModel`]; subclasses name
+    An encoder of patches with a classification head, to be mixed in before the encoder's [`PreTrainedModel`]. Subclasses name
     the `encoder_class` and make the head.
     """
 
@@ -28,7 +28,8 @@ class PatchEncoderClassifier:
         self.classifier = self.make_head(config)
         self.post_init()
         # transformers hands on what the encoder ignores; a classifier reports the weights of another head.
-        self._keys_to_ignore_on_load_unexpected = set(self._keys_to_ignore_on_load_unexpected) - {CLASSIFIER_KEYS}
+        ignored = set(self._keys_to_ignore_on_load_unexpected)  # type: ignore[has-type]
+        self._keys_to_ignore_on_load_unexpected = ignored - {CLASSIFIER_KEYS}
         # The encoder ignores classifiers; of this one, all weights are to be reported that a checkpoint has beside it.
         self._keys_to_ignore_on_load_unexpected.discard(r"^classifier\.")
 
@@ -47,11 +48,11 @@ class PatchEncoderClassifier:
         return outputs, outputs.hidden_states if returns_hidden_states else None
 
     def freeze_base_model(self) -> None:
-        """Stops the encoder's parameters from being trained; only the head will be."""
+        """Freezes the encoder: only the head is trained."""
         self.base_model.requires_grad_(False)
 
     def train(self, mode: bool = True) -> "PatchEncoderClassifier":
-        """Sets training mode; an encoder of which nothing is trained stays in evaluation mode, without drop path."""
+        """Sets training mode. A frozen encoder stays in evaluation mode, without drop path."""
         super().train(mode)
         if mode and not any(parameter.requires_grad for parameter in self.base_model.parameters()):
             self.base_model.eval()

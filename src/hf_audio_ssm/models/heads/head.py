@@ -97,7 +97,7 @@ class ClassificationHead(InitializedModule):
         return StepFeatures(
             features.unflatten(0, grid),
             clips.step_attention_mask,
-            clips.outputs.patch_attention_mask.unflatten(0, grid),
+            clips.outputs.patch_attention_mask.unflatten(0, grid),  # type: ignore[union-attr]
         )
 
     def forward(self, features: torch.Tensor, patch_attention_mask: torch.Tensor | None = None) -> torch.Tensor:

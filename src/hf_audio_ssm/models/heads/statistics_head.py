@@ -58,7 +58,8 @@ class StatisticsHead(ClassificationHead):
         grid, mask = (config.patch_grid()[0], -1), outputs.patch_attention_mask
         tokens = outputs.last_hidden_state[:, config.num_prefix_tokens :].unflatten(1, grid)
         of_tokens = describe(tokens, None if mask is None else mask.unflatten(1, grid))
-        of_bins = describe(input_values, None if attention_mask is None else attention_mask != 0)
+        mask_of_bins = None if attention_mask is None else attention_mask != 0
+        of_bins = describe(input_values, mask_of_bins)  # type: ignore[arg-type]
         return torch.cat((of_tokens.flatten(1), of_bins), dim=1)
 
     def forward(self, features: torch.Tensor, patch_attention_mask: torch.Tensor | None = None) -> torch.Tensor:

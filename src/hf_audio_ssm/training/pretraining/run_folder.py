@@ -203,7 +203,7 @@ def read_checkpoint(
     Raises:
         [`InputError`]: If there is no such checkpoint, or another run wrote it.
     """
-    folder = Path(arguments.resume_from_checkpoint)
+    folder = Path(str(arguments.resume_from_checkpoint))
     if arguments.resume_from_checkpoint == "latest":
         found = steps_in(Path(arguments.output_dir) / "checkpoints")
         if not found:

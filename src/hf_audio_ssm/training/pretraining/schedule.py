@@ -15,7 +15,8 @@ from .arguments import PLATEAU, PretrainingArguments
 def make_optimizer(model: nn.Module, arguments: PretrainingArguments) -> torch.optim.AdamW:
     """AdamW on all parameters that require gradients; vectors and those that [`no_decay_names`] names do not decay."""
     no_decay = no_decay_names(model)
-    decayed, others = [], []
+    decayed: list[nn.Parameter] = []
+    others: list[nn.Parameter] = []
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
             (decayed if is_decayed(name, parameter, no_decay) else others).append(parameter)
@@ -47,6 +48,7 @@ class Schedule:
         self.optimizer = optimizer
         self.arguments = arguments
         self.step = 0
+        self.scheduler: Any
         if arguments.lr_scheduler_type == PLATEAU:
             self.scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(
                 optimizer,
