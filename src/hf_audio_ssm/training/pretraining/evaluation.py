@@ -13,7 +13,6 @@ from torch import nn
 from tqdm import tqdm
 
 from ...data.pretraining import PretrainingClips, PretrainingExamples
-from ...inference.plots import plot_reconstruction, save_figure
 from ...objectives import Objective, ObjectiveOutput
 from .batches import make_loader
 
@@ -119,6 +118,9 @@ class Evaluation:
 
     def draw(self, batch: dict[str, Any], output: ObjectiveOutput, picture: Path) -> None:
         """Draws what the objective reconstructed of a batch, if it does."""
+        # Importing matplotlib and scikit-learn takes seconds.
+        from ...inference import plots
+
         reconstruction = self.objective.reconstruct(batch, output)
         if reconstruction is not None:
-            save_figure(plot_reconstruction(*reconstruction), picture)
+            plots.save_figure(plots.plot_reconstruction(*reconstruction), picture)
