@@ -1,7 +1,7 @@
 # Copyright 2026 The hf-audio-ssm authors.
 # SPDX-License-Identifier: Apache-2.0
 """
-The code that checkpoints carry, so that transformers loads them with `trust_remote_code=True` where this package is missing.
+The code that checkpoints carry: with it, transformers loads them with `trust_remote_code=True` where this package is missing.
 
 transformers copies remote code from one flat folder and follows only `from .module import name`. The modules of
 `hf_audio_ssm.models`, and what they import of `hf_audio_ssm.audio`, are written out that way: imports of another folder's
@@ -11,6 +11,7 @@ module lose the folder.
 import os
 import re
 import tempfile
+from collections.abc import Mapping
 from functools import lru_cache
 from importlib.util import resolve_name
 from pathlib import Path
@@ -54,13 +55,13 @@ def flat_code(model_type: str) -> dict[str, str]:
     Raises:
         `KeyError`: If the package has no such model type.
     """
-    files = {}
+    files: dict[str, str] = {}
     for path in ENCODERS[model_type].auto_classes.values():
         files |= _flat_modules("models." + path.rpartition(".")[0])
     return files
 
 
-def _code_of(saved: Any) -> tuple[dict[str, str], dict[str, str]]:
+def _code_of(saved: Any) -> tuple[dict[str, str], Mapping[str, str]]:
     """The code of a configuration or feature extractor, and the Auto classes' places; both empty if it is not ours."""
     if not is_packaged(type(saved)):
         return {}, {}
@@ -90,7 +91,9 @@ def attach(saved: Any, save_directory: str | os.PathLike) -> None:
     saved.auto_map = {auto: ".".join(path.split(".")[1:]) for auto, path in auto_classes.items()}
     Path(save_directory).mkdir(parents=True, exist_ok=True)
     for name, text in files.items():
-        with tempfile.NamedTemporaryFile("w", dir=save_directory, prefix=".", encoding="utf-8", delete=False) as file:
+        with tempfile.NamedTemporaryFile(
+            "w", dir=os.fspath(save_directory), prefix=".", encoding="utf-8", delete=False
+        ) as file:
             file.write(text)
         os.chmod(file.name, 0o644)
         os.replace(file.name, Path(save_directory) / name)

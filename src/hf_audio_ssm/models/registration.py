@@ -3,9 +3,9 @@
 """
 Registers the models with the Auto classes of transformers.
 
-Registering needs the classes themselves, and so torch. To keep `import hf_audio_ssm` light, Auto modules of transformers
-that are not loaded yet are watched for. They are registered with when the outermost import that loads them is complete:
-before that, modules that ours need may be half loaded.
+Registering needs the classes themselves, and so torch. `import hf_audio_ssm` stays light: it registers with the Auto modules
+of transformers that are loaded already, and watches for the others. It registers with those when the outermost import that
+loads them is complete: before that, modules that ours need may be half loaded.
 """
 
 import importlib.abc
@@ -45,7 +45,7 @@ class _Registration(NamedTuple):
         return getattr(importlib.import_module(f"{__package__}.{module}"), name)
 
     def register(self) -> None:
-        key = self.model_type
+        key: str | type = self.model_type
         if self.auto_class != "AutoConfig":
             key = _Registration("AutoConfig", self.model_type).load_own_class()
         auto_class = getattr(importlib.import_module(self.auto_module), self.auto_class)
@@ -94,7 +94,7 @@ class _RegisteringLoader(importlib.abc.Loader):
 
     def exec_module(self, module: ModuleType) -> None:
         # The module keeps its own loader, as whoever inspects it expects.
-        module.__loader__ = module.__spec__.loader = self.loader
+        module.__loader__ = module.__spec__.loader = self.loader  # type: ignore[union-attr]
         with _outermost_registers():
             self.loader.exec_module(module)
 

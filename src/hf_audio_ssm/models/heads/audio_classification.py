@@ -23,7 +23,7 @@ class PatchEncoderClassifierOutput(SequenceClassifierOutput):
 
     Args:
         similarity_maps (`torch.Tensor` of shape `(batch_size, num_labels, num_prototypes, rows, columns)`, *optional*):
-            Of the prototypical head: how similar each patch, by frequency and time, is to each prototype.
+            How similar each patch, by frequency and time, is to each prototype. Only the prototypical head returns it.
     """
 
     similarity_maps: torch.Tensor | None = None
@@ -32,7 +32,7 @@ class PatchEncoderClassifierOutput(SequenceClassifierOutput):
 class PatchEncoderForAudioClassification(PatchEncoderClassifier):
     """
     An encoder of patches with the classification head of `config.classifier_type`, to be mixed in before the encoder's
-    [`PreTrainedModel`]; subclasses name the `encoder_class`.
+    [`PreTrainedModel`]. Subclasses name the `encoder_class`.
     """
 
     def make_head(self, config: ClassifierConfig) -> ClassificationHead:
@@ -54,16 +54,15 @@ class PatchEncoderForAudioClassification(PatchEncoderClassifier):
             input_values (`torch.Tensor` of shape `(batch_size, frames, num_mel_bins)`):
                 Normalised log-mel spectrogram from the feature extractor.
             labels (`torch.Tensor` of shape `(batch_size,)` or `(batch_size, num_labels)`, *optional*):
-                Class indices, also of shape `(batch_size, 1)`, or shares of the classes (single-label), zeros and ones
-                for each class (multi-label), or numbers (regression), by `config.problem_type`; without one,
-                `num_labels == 1` means regression, integer labels single-label and others multi-label.
+                `config.problem_type` decides: class indices, also of shape `(batch_size, 1)`, or shares of the classes
+                (single-label); zeros and ones for each class (multi-label); or numbers (regression). Without a problem type,
+                `num_labels == 1` means regression, integer labels mean single-label, and others multi-label.
             attention_mask (`torch.Tensor` of shape `(batch_size, frames)`, *optional*):
                 Ones, then zeros at the padded frames of shorter clips, see the encoder.
             encoder_features (`torch.Tensor`, *optional*):
-                What the head reads of the encoder's output (its `read`), in place of `input_values`: the encoder does
-                not run.
+                The head's features (its `read`), in place of `input_values`: the encoder does not run.
             patch_attention_mask (`torch.BoolTensor` of shape `(batch_size, patches)`, *optional*):
-                The encoder's, with `encoder_features` of tokens of clips that differ in length.
+                The encoder's mask, with `encoder_features` of clips that differ in length.
 
         Returns:
             [`PatchEncoderClassifierOutput`]: `logits` of shape `(batch_size, num_labels)`; `loss` if `labels` are given;

@@ -1,6 +1,6 @@
 # Copyright 2026 The hf-audio-ssm authors.
 # SPDX-License-Identifier: Apache-2.0
-"""What is around the layers of every encoder of patches: weight initialisation, input checks, tokens, pooling."""
+"""The base of encoders of patches: weight initialisation, input checks, tokens, pooling."""
 
 import math
 
@@ -23,7 +23,7 @@ CLASSIFIER_KEYS = r"^classifier\."
 
 
 class PatchEncoderPreTrainedModel(CodeIsSaved):
-    """For the [`PreTrainedModel`] of an encoder of patches, to be mixed in before transformers' own."""
+    """The base of an encoder's [`PreTrainedModel`], to be mixed in before transformers' own."""
 
     main_input_name = "input_values"
     input_modalities = ("audio",)
@@ -31,7 +31,7 @@ class PatchEncoderPreTrainedModel(CodeIsSaved):
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module):
-        """Initialises as the originals do: PyTorch's defaults, but for the parameters that an encoder names itself."""
+        """Initialises as the originals do: by PyTorch's defaults, except for parameters that a module initialises itself."""
         if isinstance(module, (nn.Linear, nn.Conv1d, nn.Conv2d)):
             bound = 1 / math.sqrt(module.weight[0].numel())
             init.uniform_(module.weight, -bound, bound)
@@ -47,7 +47,7 @@ class PatchEncoderPreTrainedModel(CodeIsSaved):
 
 class PatchEncoderModel:
     """
-    The bare encoder, to be mixed in before the encoder's [`PreTrainedModel`]; subclasses make their layers and define
+    The bare encoder, to be mixed in before the encoder's [`PreTrainedModel`]. Subclasses make their layers and define
     [`encode`].
 
     Args:
@@ -68,7 +68,7 @@ class PatchEncoderModel:
         self.embeddings = self.embeddings_class(config, use_mask_token=use_mask_token)
 
     def get_input_embeddings(self) -> PatchEmbeddings:
-        """What embeds patches."""
+        """The module that embeds patches."""
         return self.embeddings.patch_embeddings
 
     def encode(
@@ -102,8 +102,8 @@ class PatchEncoderModel:
                 Normalised log-mel spectrogram from the feature extractor, of any length from one patch up.
             attention_mask (`torch.Tensor` of shape `(batch_size, frames)`, *optional*):
                 Ones, then zeros at the padded frames of shorter clips, as the feature extractor returns it. Each clip is
-                then encoded as if it came alone, without its padding (but for what fills up one patch). By default, as
-                in the original, the encoder reads every frame that it is given.
+                then encoded as if it came alone, without its padding (except where it is shorter than one patch). By
+                default, as in the original, the encoder reads every frame.
             bool_masked_pos (`torch.BoolTensor` of shape `(batch_size, patches)`, *optional*):
                 Patches to replace by the mask embedding, frequency-major.
 

@@ -4,10 +4,9 @@
 Clips of different lengths without padding, for any encoder of patches.
 
 A batch with an attention mask is padded at the end of its clips. The encoder reads each clip's own patches only, with
-positions for its own length, as if the clip came alone (one that is shorter than a patch: with the padding that makes it
-one): clips of the same number of patch columns form a group, and the groups lie one after the other in one packed
-sequence. What treats tokens one by one runs on the packed sequence; what mixes tokens runs group by group, see
-[`map_clips`].
+positions for its own length, as if the clip came alone. A clip that is shorter than a patch is padded to one. Clips of the
+same number of patch columns form a group, and the groups lie one after the other in one packed sequence. Functions of single
+tokens run on the packed sequence; functions that mix tokens run group by group, see [`map_clips`].
 
 Outputs are put back into the batch's grid: row r, column c of a clip is token `prefix + r * columns + c`, where `columns`
 are those of the whole batch, whatever the clip's own length. Tokens in columns after a clip's end are zeros.

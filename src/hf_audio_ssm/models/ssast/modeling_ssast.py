@@ -97,10 +97,11 @@ class SsastModel(PatchEncoderModel, SsastPreTrainedModel):
 
 class SsastForAudioClassification(PatchEncoderForAudioClassification, SsastPreTrainedModel):
     """
-    SSAST with a classification head on its pooled output.
+    SSAST with the classification head of `config.classifier_type`, by default linear on the pooled output.
 
     Args:
-        config (`SsastConfig`): The configuration; `num_labels`, `problem_type` and `pooling` shape the head.
+        config (`SsastConfig`): The configuration; `num_labels`, `problem_type` and the fields of [`HeadConfig`] shape
+            the head.
     """
 
     encoder_class = SsastModel
@@ -108,10 +109,11 @@ class SsastForAudioClassification(PatchEncoderForAudioClassification, SsastPreTr
 
 class SsastForAudioFrameClassification(PatchEncoderForAudioFrameClassification, SsastPreTrainedModel):
     """
-    SSAST with a classification head (layer norm and linear) on the mean patch token of each time step.
+    SSAST with a classification head on each time step, by default linear on the mean patch token.
 
     Args:
-        config (`SsastConfig`): The configuration; `num_labels`, `problem_type` and `frames_per_label` shape the head.
+        config (`SsastConfig`): The configuration; `num_labels`, `problem_type`, `frames_per_label` and the other
+            fields of [`HeadConfig`] shape the head.
     """
 
     encoder_class = SsastModel
