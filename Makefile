@@ -1,4 +1,4 @@
-# `make quickstart` and `make test` set up .venv (if there is none) with the versions of constraints.txt, and run.
+# Each target first creates .venv, if there is none, with the versions of constraints.txt.
 VENV ?= .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin

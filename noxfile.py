@@ -1,10 +1,11 @@
 # Copyright 2026 The hf-audio-ssm authors.
 # SPDX-License-Identifier: Apache-2.0
 """
-The package as users install it, in environments of its own: with the lowest transformers that it supports, and the newest.
+Tests the package as users install it, each session in a new environment: with the lowest supported transformers, and with the
+newest.
 
     nox -s tests       # installs with both, and runs the tests
-    nox -s resolve     # only asks pip whether the extras resolve
+    nox -s resolve     # asks pip whether the extras can be installed together
 """
 
 import configparser
@@ -14,7 +15,7 @@ import nox
 
 
 def supported_transformers() -> list[str]:
-    """The requirement of setup.cfg as two: its lower bound, and all of it, of which pip takes the newest."""
+    """Two requirements: the lowest version that setup.cfg allows, and any version that it allows, of which pip takes the newest."""
     config = configparser.ConfigParser()
     config.read("setup.cfg")
     (requirement,) = re.findall(r"^transformers(.*)$", config["options"]["install_requires"], flags=re.MULTILINE)
@@ -25,7 +26,7 @@ def supported_transformers() -> list[str]:
 @nox.session
 @nox.parametrize("transformers", supported_transformers(), ids=["lowest", "newest"])
 def tests(session: nox.Session, transformers: str) -> None:
-    """Installs with one version of transformers and runs the tests, or those that are given after `--`."""
+    """Installs the package with one version of transformers and runs the tests, with the arguments after `--`."""
     session.install("--upgrade", ".[dev]", transformers)
     session.run("python", "-m", "pytest", *session.posargs)
 
@@ -33,5 +34,5 @@ def tests(session: nox.Session, transformers: str) -> None:
 @nox.session
 @nox.parametrize("transformers", supported_transformers(), ids=["lowest", "newest"])
 def resolve(session: nox.Session, transformers: str) -> None:
-    """Resolves what users install, without installing it."""
+    """Asks pip whether the package can be installed with a version of transformers, and installs nothing."""
     session.run("python", "-m", "pip", "install", "--dry-run", "--quiet", ".[train]", transformers)

@@ -1,6 +1,6 @@
 # Copyright 2026 The hf-audio-ssm authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Builds the native CPU kernel where there is a C++ compiler; everything else stands in setup.cfg and pyproject.toml."""
+"""Builds the native CPU kernel if there is a C++ compiler. All other settings are in setup.cfg and pyproject.toml."""
 
 import sys
 import tempfile
@@ -14,7 +14,7 @@ SOURCES = Path("src/hf_audio_ssm/ops/csrc")
 
 
 class BuildKernel(build_ext):
-    """Compiles with OpenMP where the compiler has it; a compiler that cannot build the kernel does not stop the install."""
+    """Compiles with OpenMP if the compiler has it. If the kernel cannot be compiled, the install goes on without it."""
 
     def build_extension(self, extension):
         if self._compiles("-fopenmp"):
@@ -48,6 +48,6 @@ kernel = Extension(
 setup(
     ext_modules=[kernel],
     cmdclass={"build_ext": BuildKernel},
-    # The library calls no Python function: one wheel serves every version.
+    # The library calls no Python function: one wheel works with every version.
     options={"bdist_wheel": {"py_limited_api": "cp310"}},
 )
