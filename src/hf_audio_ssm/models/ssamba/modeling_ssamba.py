@@ -409,10 +409,11 @@ class SsambaModel(PatchEncoderModel, SsambaPreTrainedModel):
 
 class SsambaForAudioClassification(PatchEncoderForAudioClassification, SsambaPreTrainedModel):
     """
-    SSAMBA with a classification head (layer norm and linear) on the mean patch token or the [CLS] token.
+    SSAMBA with the classification head of `config.classifier_type`, by default linear on the pooled output.
 
     Args:
-        config (`SsambaConfig`): The configuration; `num_labels`, `problem_type` and `pooling` shape the head.
+        config (`SsambaConfig`): The configuration; `num_labels`, `problem_type` and the fields of [`HeadConfig`] shape
+            the head.
     """
 
     encoder_class = SsambaModel
@@ -420,10 +421,11 @@ class SsambaForAudioClassification(PatchEncoderForAudioClassification, SsambaPre
 
 class SsambaForAudioFrameClassification(PatchEncoderForAudioFrameClassification, SsambaPreTrainedModel):
     """
-    SSAMBA with a classification head (layer norm and linear) on the mean patch token of each time step.
+    SSAMBA with a classification head on each time step, by default linear on the mean patch token.
 
     Args:
-        config (`SsambaConfig`): The configuration; `num_labels`, `problem_type` and `frames_per_label` shape the head.
+        config (`SsambaConfig`): The configuration; `num_labels`, `problem_type`, `frames_per_label` and the other
+            fields of [`HeadConfig`] shape the head.
     """
 
     encoder_class = SsambaModel
