@@ -405,7 +405,7 @@ class TestRefusedTensors:
             (replaced("mlp_head.0.weight", torch.ones(32)), "heads of pretraining .* as well as of classification"),
             (replaced("v.norm_f.weight", torch.ones(31)), r"v\.norm_f\.weight \(31,\) instead of \(32,\)"),
             (replaced("v.cls_token", torch.ones(32)), r"v\.cls_token must have 3 dimensions.*\(32,\)"),
-            (replaced("v.cls_token", torch.ones(1, 1, 48)), "no multiple of the 48"),
+            (replaced("v.cls_token", torch.ones(1, 1, 48)), r"not a multiple of the width of v\.cls_token, 48"),
             (replaced("v.pos_embed", torch.ones(1, 0, 32)), r"v\.pos_embed must have 3 dimensions"),
             (replaced("v.pos_embed", torch.ones(1, 131, 32)), "130 patch positions.*8 x 16 = 128 patches"),
             (replaced("p_input_tdim", torch.tensor(0)), "p_input_tdim must be one positive integer"),

@@ -1,3 +1,3 @@
 # Copyright 2026 The hf-audio-ssm authors.
 # SPDX-License-Identifier: Apache-2.0
-"""From original checkpoints to folders that transformers loads: one module per model, and what they share."""
+"""Conversion of original checkpoints to folders that transformers loads: one module for each model, and what they share."""

@@ -42,7 +42,7 @@ from .options import ConversionOptions
 from .patch_grid import PRETRAINING_SIZES, infer_fine_tuned_grid, infer_pretraining_grid
 
 
-# Applied in turn to a name of the package (without the encoder's prefix), they give the original's.
+# Replacements that turn a name of the package, without the encoder's prefix, into the original's.
 COMMON_RENAMES = (
     (r"^embeddings\.mask_token$", "mask_embed"),
     (r"^embeddings\.cls_token$", "v.cls_token"),
@@ -64,7 +64,7 @@ class Original:
     An original model: what sets it apart from the others.
 
     Args:
-        work ([`OriginalWork`]): Whose work it is.
+        work ([`OriginalWork`]): Its publication.
         config_class (`type`): Its configuration in the package.
         pretraining_class (`type`): Its model with the heads of pretraining.
         classification_class (`type`): Its model with a classifier.
@@ -72,8 +72,8 @@ class Original:
         unused (`tuple[str, ...]`): Tensors that checkpoints may hold and no task uses.
         describe (`Callable[[PatchEncoderConfig], dict[str, str]]`): Rows of the card's table on the encoder.
         num_published_layers (`int`): Layers of the published models.
-        published_file (`str`): Pattern of a published file's name, whose group is the number of masked patches.
-        tags (`tuple[str, ...]`): Of the card.
+        published_file (`str`): Pattern of a published file's name; its group is the number of masked patches.
+        tags (`tuple[str, ...]`): The tags of the card.
     """
 
     work: OriginalWork
@@ -307,7 +307,9 @@ def _make_config(original: Original, pooling: str, fields: Mapping[str, Any]) ->
     try:
         config = original.config_class(pooling=pooling, **fields)
     except StrictDataclassError as error:
-        raise ConversionError(f"the checkpoint's sizes and the arguments make no model: {error}") from error
+        raise ConversionError(
+            f"the checkpoint's sizes and the arguments do not make a valid model: {error}"
+        ) from error
     if original.size(config) is None:
         logger.info(
             f"{config.hidden_size} wide with {config.num_hidden_layers} layers is not one of the published sizes "

@@ -84,7 +84,7 @@ def infer_sizes(state_dict: Mapping[str, torch.Tensor], unpaired: bool = False) 
     intermediate_size, state_size = shape_of(state_dict, f"{mixer}.A_log", 2)
     if intermediate_size % hidden_size:
         raise ConversionError(
-            f"{mixer}.A_log has {intermediate_size} channels, no multiple of the {hidden_size} of v.cls_token."
+            f"{mixer}.A_log has {intermediate_size} channels, which is not a multiple of the width of v.cls_token, {hidden_size}."
         )
     return {
         "hidden_size": hidden_size,
