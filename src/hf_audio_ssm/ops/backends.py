@@ -19,7 +19,7 @@ from .operators import ConvolutionArguments, ScanTensors
 logger = logging.getLogger(__name__)
 
 BACKEND_VARIABLE = "HF_AUDIO_SSM_BACKEND"
-# What the GPU kernels, ours and mamba-ssm's, take.
+# The limit of the GPU kernels, those of this package and of mamba-ssm.
 _MAX_STATE_SIZE = 256
 
 
@@ -136,7 +136,7 @@ def available_backends(device: torch.device | str | None = None, dtype: torch.dt
 
 
 def explain_backends(device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> dict[str, str]:
-    """What the rule makes of each backend, in order of preference.
+    """Which backend is used, and why others are not, in order of preference.
 
     Args:
         device: of the hidden states, `torch.device` or a string.
@@ -206,7 +206,7 @@ def _select_name(device_type: str, dtype: torch.dtype, name: str | None, has_lar
 
 
 def _warn_about_missing_kernels(device_type: str, name: str) -> None:
-    """Says once for each kind of device that its own kernels are missing, and how to get them."""
+    """Warns once for each kind of device that its own kernels are missing, and says how to get them."""
     if device_type in _warned_about:
         return
     if device_type == "cpu" and not cpu.is_available():

@@ -44,7 +44,7 @@ def assume_constant_result(function: _Function) -> _Function:
 
 def is_exporting() -> bool:
     """Whether `torch.export` or `torch.jit.trace` writes down what runs, for ONNX or itself."""
-    # Before torch 2.7, `torch.compile` and `torch.export` cannot be told apart.
+    # New in torch 2.7. Before that, `torch.compile` counts as well.
     is_exporting = getattr(torch.compiler, "is_exporting", torch.compiler.is_compiling)
     return bool(is_exporting() or torch.jit.is_tracing())
 

@@ -15,7 +15,7 @@ from .memory import Buffers, current_buffers, empty
 from .mixing import split_clips
 
 
-# As many clips at a time as have convolved states of this size: what one kernel writes, the next finds in the cache.
+# Clips are processed in groups whose convolved states have about this size: each kernel finds in the cache what the last wrote.
 CLIPS_BYTES = 2 << 20
 
 
@@ -84,7 +84,7 @@ def _run_layers(
     kernels = select_backend(hidden_states.device.type, torch.float32).layers
     if kernels is None or not kernels.pay():
         return None
-    # All calls are prepared before the first is made, which leaves nothing of the interpreter in the processor's cache.
+    # Prepare all calls before the first one runs: a call evicts the interpreter from the processor's cache.
     parameters = []
     for layer in layers:
         read = _read_layer(layer, kernels)

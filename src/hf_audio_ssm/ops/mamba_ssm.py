@@ -29,7 +29,7 @@ _KERNEL_SIZES = (2, 3, 4)
 
 @cache
 def unavailable_because() -> str | None:
-    """Why the kernels cannot run; None if they can. That mamba_ssm can be imported proves nothing: it works without them."""
+    """Why the kernels cannot run; None if they can. The package mamba_ssm can be imported without them, so that is no proof."""
     try:
         import_module("selective_scan_cuda")
     except Exception as error:  # A binary that does not fit torch raises what the loader finds.

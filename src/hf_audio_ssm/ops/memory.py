@@ -1,8 +1,10 @@
 # Copyright 2026 The hf-audio-ssm authors.
 # SPDX-License-Identifier: Apache-2.0
 """
-Large results and working memory on a CPU. The allocator returns large pieces of memory to the system when they are freed, and each page of
-the next one costs a fault: on long audio this can take longer than the arithmetic. Huge pages make faults rare.
+Large results and working memory on a CPU.
+
+The allocator returns large pieces of memory to the system when they are freed, and each page of the next piece costs a page
+fault. On long audio this can take longer than the arithmetic. Huge pages make faults rare.
 """
 
 import ctypes
@@ -19,7 +21,7 @@ from torch import Tensor
 from .linear import is_eager_inference
 
 
-# From this size on, huge pages are asked for, and results are made block by block.
+# Tensors of this size and more get huge pages, and are computed block by block.
 LARGE_BYTES = 4 << 20
 # A block of rows that stays in a core's cache, and whose memory the allocator keeps.
 BLOCK_BYTES = 1 << 20
@@ -37,11 +39,11 @@ _madvise = _find_madvise()
 
 
 def empty(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
-    """`torch.empty` on the CPU, from huge pages where it is large and the system has them to give."""
+    """`torch.empty` on the CPU, in huge pages if the tensor is large and the system has such pages."""
     tensor = torch.empty(shape, dtype=dtype)
     size = tensor.nbytes
     if size >= LARGE_BYTES and _madvise is not None:
-        # Advice only, for the whole pages inside: where it is not taken, nothing changes.
+        # For the whole pages inside. This is advice: the system may ignore it.
         start = -(-tensor.data_ptr() // mmap.PAGESIZE) * mmap.PAGESIZE
         end = (tensor.data_ptr() + size) // mmap.PAGESIZE * mmap.PAGESIZE
         _madvise(ctypes.c_void_p(start), ctypes.c_size_t(end - start), _MADV_HUGEPAGE)
@@ -83,15 +85,15 @@ def current_buffers() -> Buffers:
 
 def map_rows(function: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
     """
-    `function(*inputs)`, for a function that treats each row by itself; a large result on a CPU where no gradient is
-    wanted is made block by block, in memory from `empty`.
+    `function(*inputs)`, for a function that treats each row by itself. A large result on a CPU is computed block by block, in
+    memory from `empty`, if no gradient is wanted.
 
     Args:
         function: takes tensors (..., features) of common leading dimensions, and returns one with the same.
         inputs: the tensors.
     """
     first = inputs[0]
-    # In this order: an exporter would make the comparison a condition on the batch.
+    # In this order: in an exporter, comparing sizes would become a condition on the batch.
     if not all(map(is_eager_inference, inputs)) or first.numel() * first.element_size() < LARGE_BYTES:
         return function(*inputs)
     *leading, features = first.shape

@@ -15,10 +15,10 @@ from .operators import ConvolutionArguments
 from .scan import scan_tensors
 
 
-# From this size of the input projection's result on, buffers are shared: fresh memory costs a fault for each page, and
+# If the input projection's result has this size or more, layers share buffers: fresh memory costs a fault for each page, and
 # shared memory may still be in the processor's cache.
 LARGE_BYTES = 1 << 20
-# As many clips at a time as have input projections of this size.
+# Clips are processed in groups whose input projections have about this size.
 CLIPS_BYTES = 2 << 20
 
 
@@ -44,7 +44,7 @@ def bidirectional_mixer(
         ValueError: as `bidirectional_mixing`.
     """
     token_size = 2 * mixer.forward_ssm.A_log.shape[0] * hidden_states.element_size()
-    # In this order: an exporter would make the comparison a condition on the batch.
+    # In this order: in an exporter, comparing sizes would become a condition on the batch.
     kernels = _in_place_kernels(mixer, hidden_states)
     if kernels is not None and math.prod(hidden_states.shape[:2]) * token_size >= LARGE_BYTES:
         outputs = empty(hidden_states.shape, hidden_states.dtype)

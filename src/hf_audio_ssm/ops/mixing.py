@@ -31,8 +31,8 @@ def bidirectional_mixing(
     (y_forward + y_backward) * silu(z) / 2. The forward direction is causal in time, the backward direction anti-causal:
     what flipping its input and output would give. Nothing is flipped.
 
-    x_proj is always called. conv1d and dt_proj are fused where they are exactly `nn.Conv1d` and `nn.Linear` without
-    hooks, adapters or replaced methods; else they are called, so that adapters act and get their gradients.
+    x_proj is always called. conv1d and dt_proj are fused if they are exactly `nn.Conv1d` and `nn.Linear` without hooks,
+    adapters or replaced methods. Otherwise they are called, so that adapters act and get their gradients.
 
     Args:
         projected_states: (batch, length, 2 * channels), the input projection's output.
@@ -172,7 +172,7 @@ def _convolution_arguments(hidden_states: Tensor, layer: _Layer) -> ConvolutionA
 def _call_convolution(hidden_states: Tensor, conv1d: nn.Module, reverse: bool) -> Tensor:
     """SiLU of the module's causal convolution, whatever padding the module adds by itself.
 
-    Only `weight` is read besides: adapters that wrap a convolution do not offer its settings.
+    Of the module's attributes only `weight` is read: adapters that wrap a convolution do not have its settings.
     """
     length = hidden_states.shape[1]
     states = hidden_states.flip(1) if reverse else hidden_states

@@ -174,7 +174,7 @@ def register_scan(
         if all(grad is None for grad in grads):
             return (None,) * (num_layers * NUM_SCAN_TENSORS + 3)
         states, *tensors = ctx.saved_tensors
-        # An output that nobody uses has none.
+        # An output that is not used has no gradient.
         grads = [torch.zeros_like(tensors[0]) if grad is None else grad for grad in grads]
         if not ctx.saved_states:
             states = operator(*tensors, ctx.scale, ctx.reverse, True)[-1]
@@ -260,7 +260,7 @@ def convolve_layers(operator: Callable, layers: Sequence[ConvolutionArguments]) 
 
 
 def forbid_double_backward(name: str) -> None:
-    """Makes differentiating the backward operator `name` an error instead of silently cutting the graph."""
+    """Makes it an error to differentiate the backward operator `name`: the graph would end there without a word."""
 
     def refuse(ctx, *grads):
         raise NotImplementedError(f"{NAMESPACE}::{name} has no derivative: the scans support first derivatives only.")

@@ -58,10 +58,10 @@ def _has_dtype(dtype: torch.dtype | None) -> bool:
 @cache
 def _failure_on(device_index: int) -> str | None:
     """
-    Why first small calls fail on a GPU, None if they work: there are GPUs that Triton does not know, and Triton needs a C
-    compiler of its own when it first runs.
+    Why first small calls fail on a GPU; None if they work. Triton does not support every GPU, and needs a C compiler when it
+    first runs.
     """
-    # In a thread of its own, where no tracer or compiler that may be at work here sees it.
+    # In another thread: a tracer or compiler that is active in this one would record the calls.
     with ThreadPoolExecutor(1) as executor:
         return executor.submit(_try_kernels, torch.device("cuda", device_index)).result()
 
