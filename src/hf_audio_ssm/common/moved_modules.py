@@ -57,6 +57,7 @@ MOVED = {
     "models.patch_encoder.classifier": ("models.heads.classifier",),
     "models.ssamba.feature_extraction_ssamba": ("models.filter_bank.feature_extraction_ssamba",),
     "models.ssamba.kaldi_filter_bank": ("models.filter_bank.kaldi_filter_bank",),
+    "ops.registration": ("ops.operators",),
     "original_work": ("models.records",),
     "plots": ("inference.plots",),
     "pretraining": ("training.pretraining",),
@@ -91,6 +92,9 @@ class _MovedModules(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         warnings.warn(f"{module.__name__} has moved to {' and '.join(targets)}", FutureWarning, stacklevel=2)
 
         def find(name: str) -> Any:
+            # inspect asks all modules for their file, also while a target's own imports are half done.
+            if name == "__file__":
+                raise AttributeError(f"module {module.__name__!r} has no file")
             for target in targets:
                 if hasattr(found := importlib.import_module(target), name):
                     return getattr(found, name)
