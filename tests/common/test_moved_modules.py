@@ -101,3 +101,9 @@ def test_no_module_lies_loose_at_the_root():
     root = Path(hf_audio_ssm.__file__).parent
     files = {path.name for path in root.iterdir() if path.is_file()}
     assert files == {"__init__.py", "__main__.py", "py.typed"}
+
+
+def test_moved_modules_stay_unloaded_while_others_look_at_all_modules():
+    """As torch does, by inspect, while transformers is imported."""
+    code = "import hf_audio_ssm.adapters, hf_audio_ssm.annotation, hf_audio_ssm.embedding as e; e.load_encoder"
+    subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True)
