@@ -11,6 +11,7 @@ from hf_audio_ssm import (
     SsambaConfig,
     SsambaFeatureExtractor,
     SsambaForAudioClassification,
+    SsambaForAudioFrameClassification,
     SsambaForPreTraining,
     SsambaModel,
     embed,
@@ -92,6 +93,18 @@ def test_timestamps_point_to_the_sound(time_stride):
     is_near = (timestamps - seconds).abs() < 0.0875
     # Silence without the click is the same up to its mean, which the feature extractor takes off.
     assert changes[is_near].min() > 20 * changes[~is_near].max()
+
+
+def test_timestamps_are_those_of_frame_labels():
+    """One clock: a column of 16 frames has its centre at 87.5 ms, and labels the step in which that lies."""
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 16, "num_hidden_layers": 2, "max_length": 64, "frames_per_label": 1, "num_labels": 3}
+    model = SsambaForAudioFrameClassification(SsambaConfig(**sizes)).eval()
+    timestamps = embed(noise(1), RATE, model, EXTRACTOR).timestamps
+    assert timestamps.tolist() == pytest.approx([0.0875 + 0.16 * column for column in range(6)])
+    steps = encode(model, noise(1)).timestamps
+    # As far as the last column's centre.
+    assert steps[-1, 0] <= timestamps[-1] < steps[-1, 1] + 1e-6
 
 
 def test_clips_of_a_batch_are_embedded_as_if_alone():

@@ -1,6 +1,6 @@
 # Copyright 2026 The hf-audio-ssm authors.
 # SPDX-License-Identifier: Apache-2.0
-"""What is found in a recording, and the files that it is written to."""
+"""The events in a recording, and the files that they are written to."""
 
 import math
 import os
@@ -18,17 +18,17 @@ from ..common.whole_files import replacing
 @dataclass
 class Annotation:
     """
-    What [`annotate`] finds in a recording.
+    The result of [`annotate`].
 
     Args:
-        name (`str`): What the recording is called: its file's name without the suffix.
-        seconds (`float`): Its length, as far as it was annotated.
+        name (`str`): The recording's name: that of its file, without the suffix.
+        seconds (`float`): Its length, up to where it was annotated.
         events (`pd.DataFrame`): The columns `onset` and `offset` (seconds), `label` and `score`.
-        notes (`pd.DataFrame`): What is to be known of the recording, see `AudioStream.notes`; `kind` may also be "interrupted".
+        notes (`pd.DataFrame`): Damage and other notes, see `AudioStream.notes`; `kind` may also be "interrupted".
         scores (`np.ndarray` of shape `(steps, labels)`): Probabilities along time.
         labels (`list[str]`): Their labels.
         seconds_per_step (`float`): Length of a time step.
-        num_windows (`int`): Passes of the encoder that it took.
+        num_windows (`int`): Passes of the encoder.
         spectrogram (`np.ndarray` of shape `(mel bins, columns)`): The normalised filter bank, averaged to a picture's width.
     """
 
@@ -99,7 +99,7 @@ class Annotation:
         bottom.broken_barh(bars, (-0.5, len(self.labels)), color="tab:red", alpha=0.25, linewidth=0)
         named_until = -math.inf
         for onset, kind in zip(self.notes["onset"], self.notes["kind"], strict=True):
-            # Where there is room.
+            # Only where there is room.
             if onset >= named_until:
                 bottom.annotate(kind, (onset, len(self.labels) - 0.5), fontsize=7, color="tab:red", va="top")
                 named_until = onset + self.seconds / 20

@@ -1,6 +1,6 @@
 # Copyright 2026 The hf-audio-ssm authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Pictures of training, of augmentation and of what a classifier hears, as matplotlib figures; `save_figure` writes them."""
+"""Pictures of training, augmentation and a classifier's decisions, as matplotlib figures; `save_figure` writes them."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.patches import Rectangle
+from numpy.typing import ArrayLike
 from sklearn.metrics import ConfusionMatrixDisplay, confusion_matrix
 
 from ..audio.frames import frames_to_seconds
@@ -25,7 +26,7 @@ READABLE_CLASSES = 30
 
 
 def save_figure(figure: Figure, path: str | os.PathLike) -> None:
-    """Writes a figure as PNG, under another name first, so that a picture is whole or not there."""
+    """Writes a figure as a PNG file, which is whole or not there."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as partial:
@@ -41,14 +42,14 @@ def draw_spectrogram(
     **limits: float,
 ) -> None:
     """
-    Draws a filter bank (frames, mel bins) over time in seconds, from `start` on, in matplotlib's colours `cmap`, between the
-    values `limits` (`vmin`, `vmax`).
+    Draws a filter bank (frames, mel bins) over time in seconds, from `start` on. The colours are matplotlib's `cmap`, between
+    the values `vmin` and `vmax` of `limits`.
     """
     values = np.asarray(input_values).T
     extent = (start, start + frames_to_seconds(values.shape[1]), 0, values.shape[0])
     axes.imshow(values, origin="lower", aspect="auto", extent=extent, cmap=cmap, **limits)
     axes.set(xlabel="time (s)", ylabel="mel bin")
-    # Names of classes may hold dollars, which are no formulas.
+    # Names of classes may hold dollars, which do not begin formulas here.
     axes.set_title(title, parse_math=False)
 
 
@@ -70,12 +71,12 @@ def draw_similarity(
     values = np.asarray(similarity_map)
     rows, columns = values.shape
     height, width = config.patch_shape
-    # A patch is heard where its middle is; patches may overlap or leave gaps.
+    # A patch is drawn around its middle; patches may overlap or leave gaps.
     left = start + frames_to_seconds((width - config.time_stride) / 2)
     bottom = (height - config.frequency_stride) / 2
     right, top = left + frames_to_seconds(columns * config.time_stride), bottom + rows * config.frequency_stride
     limits = axes.get_xlim(), axes.get_ylim()
-    # What is half as similar as the best patch is hardly seen.
+    # A patch that is half as similar as the best one is hardly visible.
     alpha = 0.85 * np.clip(values / max(values.max(), 1e-6), 0, 1) ** 3
     style = {"origin": "lower", "aspect": "auto", "cmap": "plasma", "vmin": 0, "vmax": 1}
     image = axes.imshow(values, extent=(left, right, bottom, top), alpha=alpha, **style)
@@ -91,13 +92,13 @@ def plot_augmentation(
     collator: LabelledClipCollator, rows: Sequence[dict], names: Sequence[str], versions: int = 3
 ) -> Figure:
     """
-    What a collator's augmentation does to clips: a row for each clip, as it is and in some versions.
+    Shows what a collator's augmentation does to clips: a row for each clip, unchanged and in some versions.
 
     Args:
         collator (`LabelledClipCollator`): With its augmentation.
-        rows (`Sequence[dict]`): Rows of labelled clips; those of a batch are mixed with each other.
+        rows (`Sequence[dict]`): Rows of labelled clips, which may be mixed with each other.
         names (`Sequence[str]`): The names of the classes.
-        versions (`int`, *optional*, defaults to 3): How many times the clips are augmented.
+        versions (`int`, *optional*, defaults to 3): Number of augmented versions.
     """
     plain = LabelledClipCollator(collator.feature_extractor, collator.num_labels, multi_hot=True)
     changed = LabelledClipCollator(collator.feature_extractor, collator.num_labels, True, collator.augmentation)
@@ -113,9 +114,9 @@ def plot_augmentation(
     return figure
 
 
-def plot_confusion_matrix(predictions: Sequence[int], references: Sequence[int], names: Sequence[str]) -> Figure:
+def plot_confusion_matrix(predictions: ArrayLike, references: ArrayLike, names: Sequence[str]) -> Figure:
     """
-    How often each class (row) was taken for each class (column), in shares of the row's clips.
+    Shows how often each class (row) was predicted as each class (column), in shares of the row's clips.
 
     Args:
         predictions (`Sequence[int]`): The best-scored class of each clip.
@@ -139,7 +140,7 @@ def plot_confusion_matrix(predictions: Sequence[int], references: Sequence[int],
 
 def plot_learning_curve(log_history: Sequence[Mapping[str, float]], metric: str) -> Figure:
     """
-    The losses and the metric over the epochs.
+    Shows the losses and the metric over the epochs.
 
     Args:
         log_history (`Sequence[Mapping]`): `trainer.state.log_history`.
@@ -169,8 +170,8 @@ def plot_similarity(
     num_prototypes: int = 3,
 ) -> Figure:
     """
-    What a prototypical head hears of a class in a clip: the spectrogram, and over it the similarity to the class's
-    prototypes that come closest, with a frame around the patch that scores.
+    Shows why a head with prototypes finds a class in a clip: the spectrogram, and over it the similarity to the class's
+    closest prototypes, with a frame around the best patch.
 
     Args:
         input_values (`torch.Tensor` of shape `(frames, num_mel_bins)`): The model's input for one clip.
@@ -178,7 +179,7 @@ def plot_similarity(
             The model's output for it.
         config (`PatchEncoderConfig`): The model's configuration.
         label (`int`): The class.
-        num_prototypes (`int`, *optional*, defaults to 3): How many prototypes are shown.
+        num_prototypes (`int`, *optional*, defaults to 3): Number of prototypes to show.
 
     Raises:
         `ValueError`: If the shapes do not fit the configuration, or there is no such class.
@@ -229,10 +230,10 @@ def plot_reconstruction(inputs: torch.Tensor, visible: torch.Tensor, reconstruct
 
 def plot_few_shot(table: Mapping[str, Mapping[int, Sequence[float]]], metric: str) -> Figure:
     """
-    A metric over the number of clips a class: the mean of the seeds, with bars of one standard deviation.
+    Shows a metric over the number of clips a class: the mean of the seeds, with bars of one standard deviation.
 
     Args:
-        table (`Mapping`): Of each method, of each number of clips a class, the values of the seeds.
+        table (`Mapping`): For each method and each number of clips a class, the values of the seeds.
         metric (`str`): The metric's name.
     """
     figure = Figure(figsize=(7, 4.5), layout="constrained")

@@ -1,9 +1,9 @@
 # Copyright 2026 The hf-audio-ssm authors.
 # SPDX-License-Identifier: Apache-2.0
 """
-The embeddings as evaluation suites ask for them: HEAR, X-ARES, MTEB and SUPERB (s3prl), one module each.
+The interfaces of the evaluation suites HEAR, X-ARES, MTEB and SUPERB (s3prl), one module each.
 
-Suites that name no checkpoint take that of the environment variable HF_AUDIO_SSM_MODEL: a folder, or a Hub repository.
+If a suite names no checkpoint, the environment variable HF_AUDIO_SSM_MODEL does: a folder, or a Hub repository.
 """
 
 import os
@@ -16,10 +16,10 @@ MODEL_VARIABLE = "HF_AUDIO_SSM_MODEL"
 
 def chosen_model(model: str | None = None) -> str:
     """
-    The checkpoint that a suite is to evaluate: as given, or the environment's.
+    Finds the checkpoint that a suite is to evaluate: the given one, or the environment's.
 
     Raises:
-        [`InputError`]: If there is neither.
+        [`InputError`]: If there is none.
     """
     model = model or os.environ.get(MODEL_VARIABLE)
     if not model:

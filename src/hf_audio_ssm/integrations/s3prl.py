@@ -1,7 +1,7 @@
 # Copyright 2026 The hf-audio-ssm authors.
 # SPDX-License-Identifier: Apache-2.0
 """
-The upstream of SUPERB's toolkit s3prl: put a file `hubconf.py` into a folder of s3prl's upstreams that says
+The upstream of SUPERB's toolkit s3prl. Put a file `hubconf.py` with this line into a folder of s3prl's upstreams:
 
     from hf_audio_ssm.integrations.s3prl import hf_audio_ssm
 """
@@ -41,18 +41,18 @@ class UpstreamExpert(nn.Module):
 
         Returns:
             `dict`: `hidden_states`, one tensor `(clips, steps, hidden_size)` for each layer (of pairs, the second),
-            the embeddings first; zeros after a clip's end. The longest clip's last step is repeated until there are as
-            many steps as the rate promises.
+            the embeddings first; zeros after a clip's end. The longest clip's last step is repeated until the number of
+            steps matches the rate.
         """
         clips = [wav.detach() for wav in wavs]
         rate = self.feature_extractor.sampling_rate
         frames = encode_clips(clips, rate, self.model, self.feature_extractor, self.layers).frames
-        # Patches end with the clip. s3prl adds what lacks by itself, but not where that doubles the steps or more.
+        # Patches end with the clip. s3prl adds missing steps by itself, but not if that doubles their number.
         lacking = math.ceil(max(map(len, clips)) / self.get_downsample_rates()) - frames.shape[2]
         last = frames[:, :, -1:].expand(-1, -1, max(lacking, 0), -1)
         return {"hidden_states": list(torch.cat([frames, last], dim=2).unbind(dim=1))}
 
 
 def hf_audio_ssm(ckpt: str | None = None, **kwargs) -> UpstreamExpert:
-    """The upstream under the name that s3prl lists."""
+    """Makes the upstream, under the name that s3prl lists."""
     return UpstreamExpert(ckpt, **kwargs)

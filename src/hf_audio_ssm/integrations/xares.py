@@ -1,7 +1,7 @@
 # Copyright 2026 The hf-audio-ssm authors.
 # SPDX-License-Identifier: Apache-2.0
 """
-The encoder class of X-ARES (arXiv 2505.16369), which takes this file by its path and evaluates HF_AUDIO_SSM_MODEL.
+The encoder class of X-ARES (arXiv 2505.16369), which loads this file by its path and evaluates HF_AUDIO_SSM_MODEL.
 """
 
 import torch
