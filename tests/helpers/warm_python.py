@@ -32,13 +32,23 @@ def run_python(
     """
     with tempfile.TemporaryDirectory() as folder:
         streams = [os.path.join(folder, name) for name in ("out", "error")]
-        process = _SERVER.Process(
-            target=_run, args=(list(arguments), os.fspath(cwd), dict(os.environ if env is None else env), streams)
-        )
-        process.start()
+        process = start_python(arguments, cwd, streams, env)
         process.join()
         out, error = (Path(stream).read_text(encoding="utf-8") for stream in streams)
     return subprocess.CompletedProcess([sys.executable, *arguments], process.exitcode, out, error)
+
+
+def start_python(
+    arguments: Sequence[str],
+    cwd: str | os.PathLike,
+    streams: Sequence[str],
+    env: Mapping[str, str] | None = None,
+) -> multiprocessing.process.BaseProcess:
+    """As [`run_python`], without waiting for its end; output and errors go to the files `streams`."""
+    environment = dict(os.environ if env is None else env)
+    process = _SERVER.Process(target=_run, args=(list(arguments), os.fspath(cwd), environment, list(streams)))
+    process.start()
+    return process
 
 
 def _run(arguments: list[str], cwd: str, env: dict[str, str], streams: list[str]) -> None:

@@ -10,9 +10,8 @@ import re
 import runpy
 import shutil
 import signal
-import subprocess
+import socket
 import sys
-import tempfile
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -27,10 +26,10 @@ from accelerate.state import AcceleratorState, GradientState, PartialState
 from hub_server import card_errors
 from huggingface_hub import ModelCard
 from safetensors.torch import load_file
-from several_processes import TORCHRUN
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tones import write_broken_clips, write_tone
 from transformers import AutoFeatureExtractor, AutoModel, AutoModelForPreTraining
+from warm_python import start_python
 
 from hf_audio_ssm.audio.decoding import read_audio
 from hf_audio_ssm.common.errors import InputError
@@ -153,37 +152,49 @@ def run(monkeypatch):
     signal.signal(signal.SIGTERM, handler)
 
 
-class Script:
-    """The script in a process of its own, whose output goes to files, as a pipe that nobody reads would stop it."""
+# Runs a script on one thread, which knows the objectives of the tests.
+START = """
+import runpy, sys, torch, toy_objectives
+torch.set_num_threads(1)
+toy_objectives.register()
+sys.argv = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
 
-    def __init__(self, *words, launcher=(sys.executable,)):
-        self.out, self.errors = (tempfile.TemporaryFile("w+") for _ in range(2))
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "1"}
-        environment["PYTHONPATH"] = str(Path(toy_objectives.__file__).parent)
-        command = [*launcher, run_pretrain.__file__, *words]
-        self.process = subprocess.Popen(command, stdout=self.out, stderr=self.errors, env=environment)
+
+class Script:
+    """The script in a process of its own, whose output goes to files in `folder`."""
+
+    def __init__(self, folder: Path, *words: str, code: str = START, **variables: str):
+        folder.mkdir(exist_ok=True)
+        self.streams = [folder / "out", folder / "errors"]
+        environment = {
+            **os.environ,
+            "ACCELERATE_USE_CPU": "1",
+            "PYTHONPATH": str(Path(toy_objectives.__file__).parent),
+            **variables,
+        }
+        command = ["-c", code, run_pretrain.__file__, *words]
+        self.process = start_python(command, folder, [str(stream) for stream in self.streams], environment)
 
     def wait_for_checkpoint(self, out: Path) -> None:
         while not steps_in(out / "checkpoints"):
-            assert self.process.poll() is None, "the run ended by itself"
+            assert self.process.is_alive(), "the run ended by itself\n" + "\n".join(self.written())
             time.sleep(0.01)
 
     def finish(self, seconds: float = 600) -> tuple[int, str, str]:
         """Exit status, output and errors."""
-        try:
-            self.process.wait(seconds)
-        except subprocess.TimeoutExpired:
-            # Launched processes end with their launcher, if it is asked to end.
-            self.process.terminate()
-            self.process.wait(60)
+        self.process.join(seconds)
+        is_late = self.process.is_alive()
+        self.process.kill()
+        self.process.join()
+        if is_late:
             pytest.fail(f"not at its end after {seconds:g} s\n" + "\n".join(self.written()))
-        finally:
-            self.process.kill()
-        return self.process.returncode, *self.written()
+        return self.process.exitcode, *self.written()
 
     def written(self) -> list[str]:
         """Output and errors so far."""
-        return [file.seek(0) or file.read() for file in (self.out, self.errors)]
+        return [stream.read_text() for stream in self.streams]
 
 
 def weights(out: Path, step: int) -> dict[str, torch.Tensor]:
@@ -406,15 +417,6 @@ def test_the_learning_rate_is_halved_on_a_plateau_and_kept_in_its_state():
     assert rates == [1.0, 1.0, 1.0, 1.0, 0.5, 0.5, 0.5, 0.5, 0.25]
 
 
-# Runs a script that knows the objectives of the tests.
-REGISTERED = """
-import runpy, sys, toy_objectives
-toy_objectives.register()
-sys.argv = sys.argv[1:]
-runpy.run_path(sys.argv[0], run_name="__main__")
-"""
-
-
 @pytest.fixture(scope="module")
 def labelled(clips, tmp_path_factory) -> list[Path]:
     """Two sources: the clips with labels, and without."""
@@ -428,7 +430,7 @@ def labelled(clips, tmp_path_factory) -> list[Path]:
 def test_killed_at_any_step_it_continues_to_the_same_weights(labelled, tmp_path, run, objective):
     arguments = {"eval_steps": 1000, "save_steps": 3, "num_workers": 1, "objective": objective, "eval_data": labelled}
     words = command_line(labelled, tmp_path / "killed", **arguments, max_steps=1000)
-    killed = Script(*words, launcher=(sys.executable, "-c", REGISTERED))
+    killed = Script(tmp_path / "script", *words)
     killed.wait_for_checkpoint(tmp_path / "killed")
     time.sleep(random.uniform(0, 0.5))
     killed.process.kill()
@@ -450,9 +452,10 @@ def test_killed_at_any_step_it_continues_to_the_same_weights(labelled, tmp_path,
 
 
 def test_sigterm_saves_before_it_stops(clips, tmp_path):
-    run = Script(*command_line(clips, tmp_path, max_steps=100_000, eval_steps=100_000, save_steps=7, num_workers=1))
+    words = command_line(clips, tmp_path, max_steps=100_000, eval_steps=100_000, save_steps=7, num_workers=1)
+    run = Script(tmp_path / "script", *words)
     run.wait_for_checkpoint(tmp_path)
-    run.process.send_signal(signal.SIGTERM)
+    run.process.terminate()
     status, out, errors = run.finish()
     assert status == 0, errors
     step = int(re.search(r"Asked to stop: saved step (\d+)", out)[1])
@@ -471,10 +474,9 @@ def test_a_checkpoint_that_was_not_finished_is_none(clips, tmp_path, run):
 # ---- Several processes ----
 
 
-# Runs a script; its processes must have let go of what reduces gradients before they end: else they may wait for ever.
+# Before processes end, they must have freed what reduces gradients: otherwise they may wait without end.
 ENDS_WELL = """
-import gc, runpy, sys
-import toy_objectives
+import gc
 from accelerate import Accelerator
 from torch.nn.parallel import DistributedDataParallel
 
@@ -487,26 +489,30 @@ def end(accelerator):
     print("ended")
 
 Accelerator.end_training = end
-toy_objectives.register()
-sys.argv = sys.argv[1:]
-runpy.run_path(sys.argv[0], run_name="__main__")
 """
 
 
 @pytest.mark.parametrize("objective", ["masked_patches", "few_labels"])
 def test_two_processes_do_what_one_does(labelled, tmp_path, run, objective):
-    (tmp_path / "ends_well.py").write_text(ENDS_WELL)
-    torchrun = (sys.executable, *TORCHRUN, "--nproc_per_node", "2", str(tmp_path / "ends_well.py"))
     config = json.dumps({**SMALL, "drop_path_rate": 0.0})
     arguments = {"config_overrides": config, "report_to": "tensorboard", "max_steps": 3, "objective": objective}
     arguments["eval_data"] = labelled
     shares = {"per_device_train_batch_size": 2, "per_device_eval_batch_size": 5}
-    two = Script(*command_line(labelled, tmp_path / "two", **arguments, **shares), launcher=torchrun)
+    words = command_line(labelled, tmp_path / "two", **arguments, **shares)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    # What torchrun sets.
+    job = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
+    two = [
+        Script(tmp_path / f"script-{rank}", *words, code=ENDS_WELL + START, RANK=rank, LOCAL_RANK=rank, **job)
+        for rank in ("0", "1")
+    ]
     run(labelled, tmp_path / "one", **arguments, per_device_train_batch_size=4)
-    status, out, errors = two.finish()
-    assert status == 0, errors
-    assert "on 2 processes" in out
-    assert out.count("ended") == 2
+    for script in two:
+        status, out, errors = script.finish()
+        assert status == 0, errors
+        assert out.count("ended") == 1
+    assert "on 2 processes" in two[0].written()[0]
     values = {}
     for name in ("one", "two"):
         events = EventAccumulator(str(tmp_path / name / "logs" / "pretraining")).Reload()
