@@ -44,10 +44,9 @@ def _describe(value: Any) -> str:
 def _read_values(values: Any, name: str) -> torch.Tensor:
     """
     Turns an array, a tensor or a (nested) list of numbers into a float32 tensor of the same shape, on its device.
-    Integer samples of a fixed width become fractions of full scale; a list's Python integers are taken as they are.
+    Integer samples of a fixed width become fractions of full scale; Python integers in lists keep their values.
 
-    Raises `TypeError` for anything that is no real number, `ValueError` for ragged lists and for 64-bit integers that
-    cannot be 64-bit samples.
+    Raises `TypeError` for anything but real numbers, `ValueError` for ragged lists and for 64-bit integers of unknown scale.
     """
     if isinstance(values, (str, bytes, bytearray, os.PathLike)):
         raise TypeError(
@@ -106,8 +105,8 @@ def _to_mono(samples: torch.Tensor, name: str) -> torch.Tensor:
         return samples
     if samples.shape[0] == samples.shape[1]:
         raise ValueError(
-            f"`{name}` has shape {tuple(samples.shape)}; the shorter axis of a 2-D clip is taken for its channels, which"
-            " a square shape does not tell. Pass one clip as (samples,), several as a list of them."
+            f"`{name}` has shape {tuple(samples.shape)}; expected a shorter axis, the channels of a 2-D clip."
+            " Pass one mono clip as (samples,), several as a list of them."
         )
     return samples.mean(dim=0 if samples.shape[0] < samples.shape[1] else 1)
 
@@ -363,10 +362,10 @@ class SsambaFeatureExtractor(SavesCode, SequenceFeatureExtractor):
             raw_speech (`np.ndarray`, `torch.Tensor` or `list`):
                 One mono clip, (samples,) or a list of numbers; or a batch of mono clips, a 2-D array or tensor (clips,
                 samples); or a list of clips, each (samples,), (channels, samples) or (samples, channels). In a list,
-                the shorter axis of a 2-D clip is its channels; they are averaged. Floats of any width are taken as
-                they are. Integer types are PCM samples and are scaled to [-1, 1) by the type's full scale (int16 by
+                the shorter axis of a 2-D clip is its channels; they are averaged. Floats of any width keep their
+                values. Integer types are PCM samples and are scaled to [-1, 1) by the type's full scale (int16 by
                 32768; unsigned types after subtracting half of their range, uint8 as (x - 128) / 128). Integers in
-                Python lists are taken as they are.
+                Python lists keep their values.
             sampling_rate (`int`, *optional*):
                 Sampling rate of `raw_speech`, in hertz. Without it a wrong rate stays unnoticed: a warning says so.
             return_tensors (`str` or [`~utils.TensorType`], *optional*):
@@ -479,9 +478,9 @@ class SsambaFeatureExtractor(SavesCode, SequenceFeatureExtractor):
     @torch.no_grad()
     def stream(self, blocks: Iterable[np.ndarray]) -> Iterator[torch.Tensor]:
         """
-        The filter bank of a recording of any length, block by block, in memory for one block: normalised as a call's, not
-        padded. A call subtracts the recording's mean first, which a stream cannot know; each frame's own mean is
-        subtracted all the same, so that both agree to float32's rounding.
+        The filter bank of a recording of any length, block by block, normalised as in a call, and not padded. Only one block
+        is in memory. A call first subtracts the recording's mean, which a stream cannot know. As each frame's own mean is
+        subtracted as well, both agree up to float32's rounding.
 
         Args:
             blocks (iterable of `np.ndarray`):
@@ -491,7 +490,7 @@ class SsambaFeatureExtractor(SavesCode, SequenceFeatureExtractor):
             `torch.Tensor` of shape (frames, num_mel_bins): the frames that each block completes, if any.
 
         Raises:
-            `ValueError`, `TypeError`: if a block cannot be used (see a call), but for its length.
+            `ValueError`, `TypeError`: if a block cannot be used, see a call. Blocks may be shorter than a frame.
         """
         frame_length, frame_shift, _ = frame_sizes(self.sampling_rate)
         rest = torch.empty(0)
@@ -571,13 +570,13 @@ class SsambaFeatureExtractor(SavesCode, SequenceFeatureExtractor):
         device: str | torch.device | None = None,
     ) -> tuple[float, float]:
         """
-        Computes the mean and standard deviation of a data set's log-mel values before normalisation, to be given to
-        the class as `mean` and `std`. The clips are taken one at a time, cut to `max_length` frames, and summed up in
-        float64; a progress bar is shown.
+        Computes the mean and standard deviation of a data set's log-mel values before normalisation, for the class's
+        `mean` and `std`. The clips are read one at a time, cut to `max_length` frames, and summed up in float64; a
+        progress bar is shown.
 
         Args:
             clips (iterable of `np.ndarray`, `torch.Tensor` or `list`):
-                The clips, each as an element of a list is given to a call; a generator will do.
+                The clips, each like an element of a list in a call. A generator is fine.
             sampling_rate (`int`, *optional*):
                 Sampling rate of the clips, in hertz.
             resample (`bool`, *optional*, defaults to `False`):
