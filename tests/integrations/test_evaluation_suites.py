@@ -68,7 +68,7 @@ class TestHear:
             # Milliseconds.
             close(timestamps[row], 1000 * expected.timestamps.float())
 
-    def test_validator(self, folder, monkeypatch):
+    def test_validator(self, folder, monkeypatch, capsys):
         pytest.importorskip("hearvalidator")
         # The validator imports it, for models of its own.
         tensorflow = ModuleType("tensorflow")
@@ -77,6 +77,8 @@ class TestHear:
         from hearvalidator.validate import ValidateModel
 
         ValidateModel("hf_audio_ssm.integrations.hear", str(folder), "cpu")()
+        # Of a batch of sounds, along time and as a whole.
+        assert capsys.readouterr().out.count("Received embedding of shape: torch.Size([") == 2
 
 
 class TestXares:
