@@ -43,8 +43,8 @@ from hf_audio_ssm.common.errors import InputError
 from hf_audio_ssm.conversion.checkpoint_conversion import ConversionError
 from hf_audio_ssm.conversion.ssamba import convert
 from hf_audio_ssm.hub.adapters import adapter_config, load_adapted, push_adapted
-from hf_audio_ssm.models.packaging import flat_code
 from hf_audio_ssm.models.heads.classification_heads import CLASSIFIER_TYPES
+from hf_audio_ssm.models.packaging import flat_code
 
 
 REPO = "org/ssamba"
