@@ -107,6 +107,20 @@ def test_two_crops_of_a_clip(sources, extractor):
     assert torch.equal(example["first"], example["second"])
 
 
+@pytest.mark.parametrize("is_cached", [False, True])
+def test_an_objective_may_ask_for_random_crops_in_evaluation(sources, extractor, tmp_path, is_cached):
+    def crops(clip):
+        return {"first": clip.input_values(), "anywhere": clip.input_values(random_crop=True)}
+
+    clips = load_sources(sources)
+    if is_cached:
+        clips = cache_filter_banks(clips, extractor, tmp_path / "cache")
+    examples = PretrainingExamples(extractor, crops, random_crop=False, is_training=False)
+    dataset = PretrainingClips(clips, examples, seed=0, shuffle=False)
+    assert not torch.equal(dataset[3]["first"], dataset[3]["anywhere"])
+    assert torch.equal(dataset[3]["anywhere"], dataset[3]["anywhere"])
+
+
 def test_samples_can_be_changed_before_they_are_filter_banks(sources, extractor, tmp_path):
     def louder(clip):
         samples = clip.samples()

@@ -76,12 +76,13 @@ class PretrainingExamples:
         """
         return self.make_example(PretrainingClip(row, rng, draw_row, self))
 
-    def read(self, row: Mapping[str, Any], rng: np.random.Generator) -> np.ndarray:
+    def read(self, row: Mapping[str, Any], rng: np.random.Generator, random_crop: bool | None = None) -> np.ndarray:
         """As many samples as the encoder takes, (samples,); raises [`ClipError`]."""
+        random_crop = self.random_crop if random_crop is None else random_crop
         speed = rng.uniform(1 - self.speed, 1 + self.speed) if self.speed else 1.0
         max_seconds = speed * seconds_spanned(self.feature_extractor.max_length)
         rate = self.feature_extractor.sampling_rate
-        samples = read_audio(row["audio"], rate, max_seconds, rng if self.random_crop else None, refuse_silence=True)
+        samples = read_audio(row["audio"], rate, max_seconds, rng if random_crop else None, refuse_silence=True)
         if speed == 1.0:
             return samples
         other_speed = soxr.resample(samples, speed * rate, rate, quality="LQ")
@@ -111,9 +112,14 @@ class PretrainingClip:
         """Whether the example is for training, not for evaluation."""
         return self.examples.is_training
 
-    def samples(self) -> np.ndarray:
+    def samples(self, random_crop: bool | None = None) -> np.ndarray:
         """
         Reads a crop of the clip, with speed and mixup: float32 samples, (samples,). Each call draws another crop.
+
+        Args:
+            random_crop (`bool`, *optional*):
+                Whether the crop begins anywhere. By default it does as the run's arguments say in training, and begins
+                where the clip does in evaluation.
 
         Raises:
             [`ClipError`]: If the clip cannot be used.
@@ -121,27 +127,28 @@ class PretrainingClip:
         """
         if "filter_bank" in self.row:
             raise InputError("--cache_dir must be left out: this objective reads samples, got filter banks")
-        samples = self.examples.read(self.row, self.rng)
+        samples = self.examples.read(self.row, self.rng, random_crop)
         if self.examples.mixup and self.rng.random() < self.examples.mixup:
-            other = self.examples.read(self.draw_row(), self.rng)
+            other = self.examples.read(self.draw_row(), self.rng, random_crop)
             samples = mix_waveforms(samples, other, share=self.rng.beta(10, 10))
         return samples
 
-    def input_values(self, samples: np.ndarray | None = None) -> torch.Tensor:
+    def input_values(self, samples: np.ndarray | None = None, random_crop: bool | None = None) -> torch.Tensor:
         """
         Makes the encoder's input: float32 (frames, mel bins). Each call without `samples` reads another crop.
 
         Args:
             samples (`np.ndarray` of shape `(samples,)`, *optional*): What [`samples`] gave, as it was or augmented.
+            random_crop (`bool`, *optional*): As in [`samples`].
 
         Raises:
             [`ClipError`]: If the clip cannot be used.
         """
         extractor = self.examples.feature_extractor
         if samples is None and "filter_bank" in self.row:
-            crop = self.rng if self.examples.random_crop else None
-            return torch.from_numpy(read_filter_bank(self.row, extractor, crop))
-        samples = self.samples() if samples is None else samples
+            is_random = self.examples.random_crop if random_crop is None else random_crop
+            return torch.from_numpy(read_filter_bank(self.row, extractor, self.rng if is_random else None))
+        samples = self.samples(random_crop) if samples is None else samples
         return extractor(samples, sampling_rate=extractor.sampling_rate, return_tensors="pt")["input_values"][0]
 
 
