@@ -82,7 +82,7 @@ def test_every_block_is_known_to_a_test(page):
 
 
 def test_every_block_of_the_cards_is_known():
-    """The examples of all kinds of cards are run by test_model_card.py."""
+    """The examples of all kinds of cards are run by test_cards.py."""
     example, citation = "{% block use %}\n{% endblock %}\n", "{{ work.citation }}\n"
     found = {template.name: read_blocks(template) for template in TEMPLATES.glob("*.md")}
     known = [Block(None, "python", example), Block(None, "bibtex", citation)]
