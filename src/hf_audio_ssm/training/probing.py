@@ -22,6 +22,7 @@ from tqdm import tqdm
 from transformers import PreTrainedModel
 
 from ..common.errors import InputError
+from ..common.whole_files import replacing
 from ..data.labelled_collator import LabelledClipCollator
 from ..models.heads.classification_heads import CLASSIFICATION_HEADS
 from ..models.heads.configuration_heads import HeadConfig
@@ -113,35 +114,38 @@ def extract_features(
         if cache.is_file():
             return _to_datasets(load_file(cache), names)
 
-    was_training = encoder.training
-    encoder.eval()
     loader = DataLoader(clips, batch_size=batch_size, num_workers=num_workers, collate_fn=collator)
-    tensors: dict[str, list[torch.Tensor]] = {name: [] for name in (*names, "labels", "patch_attention_mask")}
+    was_training = encoder.training
+    tensors = _read_all(encoder.eval(), loader, names)
+    encoder.train(was_training)
+    if cache is not None:
+        cache.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(cache) as partial:
+            save_file(tensors, partial)
+    return _to_datasets(tensors, names)
+
+
+def _read_all(encoder: PreTrainedModel, loader: DataLoader, names: list[str]) -> dict[str, torch.Tensor]:
+    """The features of all batches by name, with `labels` and, where clips differ in length, `patch_attention_mask`."""
+    parts: dict[str, list[torch.Tensor]] = {name: [] for name in (*names, "labels", "patch_attention_mask")}
+    reads_hidden_states = any(READERS[name].reads_hidden_states for name in names)
     differ_in_length = False
     for batch in tqdm(loader, desc="Computing features", unit="batch"):
-        tensors["labels"].append(batch.pop("labels"))
+        parts["labels"].append(batch.pop("labels"))
         batch = {name: tensor.to(encoder.device) for name, tensor in batch.items()}
-        outputs = encoder(**batch, output_hidden_states=any(READERS[name].reads_hidden_states for name in names))
+        outputs = encoder(**batch, output_hidden_states=reads_hidden_states)
         for name in names:
-            tensors[name].append(READERS[name].read(outputs, encoder.config, **batch).float().cpu())
+            parts[name].append(READERS[name].read(outputs, encoder.config, **batch).float().cpu())
         mask = outputs.patch_attention_mask
         differ_in_length |= mask is not None
         if mask is None:
-            # Of other batches there may be one.
+            # Other batches may have one.
             mask = outputs.last_hidden_state.new_ones(outputs.last_hidden_state.shape[:2], dtype=torch.bool)
             mask = mask[:, encoder.config.num_prefix_tokens :]
-        tensors["patch_attention_mask"].append(mask.cpu())
-    encoder.train(was_training)
-    if not differ_in_length and len({mask.shape[1] for mask in tensors["patch_attention_mask"]}) == 1:
-        del tensors["patch_attention_mask"]
-    joined = {"labels": torch.cat(tensors.pop("labels"))}
-    joined |= {name: _join(parts) for name, parts in tensors.items()}
-    if cache is not None:
-        cache.parent.mkdir(parents=True, exist_ok=True)
-        partial = cache.with_suffix(f".{os.getpid()}.partial")
-        save_file(joined, partial)
-        partial.replace(cache)
-    return _to_datasets(joined, names)
+        parts["patch_attention_mask"].append(mask.cpu())
+    if not differ_in_length and len({mask.shape[1] for mask in parts["patch_attention_mask"]}) == 1:
+        del parts["patch_attention_mask"]
+    return {name: _join(tensors) for name, tensors in parts.items()}
 
 
 def _join(parts: Sequence[torch.Tensor]) -> torch.Tensor:

@@ -138,17 +138,10 @@ def cut_steps(
         counted = outputs.patch_attention_mask.unflatten(1, (rows, num_columns))
         mask = mask & counted[:, :, columns].transpose(1, 2)
         step_attention_mask = mask.flatten(2).any(dim=2)
-    # The frames that the step's columns read: from the first column's beginning to the end of the last that counts.
-    width, stride = config.patch_shape[1], config.time_stride
-    last = torch.where(mask.any(dim=2), torch.arange(columns.shape[1], device=mask.device), -1).amax(
-        dim=2, keepdim=True
-    )
-    offsets = torch.arange((columns.shape[1] - 1) * stride + width, device=mask.device)
-    is_read = (last >= 0) & (offsets < last * stride + width)
-    frames = (columns[:, :1] * stride + offsets).clamp(max=input_values.shape[1] - 1)
+    frames, is_read = _find_frames(config, columns, mask.any(dim=2))
+    frames = frames.clamp(max=input_values.shape[1] - 1)
     if attention_mask is not None:
         is_read = is_read & (attention_mask[:, frames] != 0)
-
     mask = mask.flatten(2).flatten(0, 1)
     last_hidden_state = cut(outputs.last_hidden_state)
     patches = torch.where(mask[..., None], last_hidden_state[:, config.num_prefix_tokens :], 0)
@@ -167,3 +160,16 @@ def cut_steps(
         attention_mask=is_read.flatten(0, 1),
         step_attention_mask=step_attention_mask,
     )
+
+
+def _find_frames(
+    config: HeadConfig, columns: torch.Tensor, is_counted: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """
+    The frames that each step's columns `(steps, width)` read, `(steps, frames)`, from the first column's beginning on, and which
+    of them lie before the end of the last column that counts, `(batch_size, steps, frames)`.
+    """
+    width, stride, count = config.patch_shape[1], config.time_stride, columns.shape[1]
+    last = torch.where(is_counted, torch.arange(count, device=columns.device), -1).amax(dim=2, keepdim=True)
+    offsets = torch.arange((count - 1) * stride + width, device=columns.device)
+    return columns[:, :1] * stride + offsets, (last >= 0) & (offsets < last * stride + width)
