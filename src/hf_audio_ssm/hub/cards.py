@@ -92,14 +92,33 @@ def _card_data(
     )
 
 
-def _is_frozen(model: PreTrainedModel) -> bool:
-    return not any(parameter.requires_grad for parameter in model.base_model.parameters())
+def _names_on_hub(sources: Sequence[str]) -> list[str] | None:
+    return [parsed[0] for parsed in map(data_on_hub, sources) if parsed] or None
 
 
-def _count_parameters(model: PreTrainedModel) -> str:
+def _choose_template(model: PreTrainedModel, is_adapted: bool, is_merged: bool) -> str:
+    if is_merged:
+        return "fine_tuned.md"
+    if is_adapted:
+        return "adapter.md"
+    is_trained = any(parameter.requires_grad for parameter in model.base_model.parameters())
+    return "fine_tuned.md" if is_trained else "probe.md"
+
+
+def _find_task(model: PreTrainedModel, is_adapted: bool) -> str:
+    model_class = type(model.get_base_model() if is_adapted else model)
+    # Models that are not the package's classify clips.
+    return task_of(model.config.model_type, [base.__name__ for base in model_class.__mro__]) or "audio-classification"
+
+
+def _count(model: PreTrainedModel, data: str, num_clips: Mapping[str, int], unit: str) -> dict[str, str]:
+    """Rows of the table on a classifier's parameters and data."""
     trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
     total = sum(parameter.numel() for parameter in model.parameters())
-    return f"{total / 1e6:.2f} million, {trained / total:.1%} of them trained"
+    return {
+        "Parameters": f"{total / 1e6:.2f} million, {trained / total:.1%} of them trained",
+        "Data": f"{data}: " + ", ".join(f"{count} {name} {unit}" for name, count in num_clips.items()),
+    }
 
 
 def classifier_card(
@@ -131,53 +150,37 @@ def classifier_card(
         is_merged (`bool`, *optional*, defaults to `False`): Whether the card is for the classifier with merged adapters.
         emissions (mapping, *optional*): The emissions of the training, if they were measured, see [`describe_emissions`].
     """
-    config = model.config
-    adapters = describe_adapters(model)
-    kind = "adapter" if adapters and not is_merged else "probe" if not adapters and _is_frozen(model) else "fine_tuned"
-    model_class = type(model.get_base_model() if adapters else model)
-    # Models that are not the package's classify clips.
-    task = task_of(config.model_type, [base.__name__ for base in model_class.__mro__]) or "audio-classification"
-    labels_frames = task == "audio-frame-classification"
+    config, adapters = model.config, describe_adapters(model)
+    template, task = _choose_template(model, adapters is not None, is_merged), _find_task(model, adapters is not None)
+    labels_frames, head = task == "audio-frame-classification", getattr(config, "classifier_type", "linear")
     names = [config.id2label[index] for index in range(config.num_labels)]
-    head = getattr(config, "classifier_type", "linear")
-    hub_source = data_on_hub(data)
     card_data = _card_data(
         model_name,
         base_model,
         emissions,
-        library_name="peft" if kind == "adapter" else "transformers",
+        library_name="peft" if template == "adapter.md" else "transformers",
         # The Hub has no task for labels of frames.
         pipeline_tag=None if labels_frames else task,
         tags=["audio", task, config.model_type, "hf-audio-ssm"],
-        datasets=[hub_source[0]] if hub_source else None,
+        datasets=_names_on_hub([data]),
         metrics=list(results.metrics) or None,
         eval_results=results.as_eval_results(task, task.replace("-", " ").capitalize()),
     )
     facts = {
-        "Started from": base_model.name if base_model else "new weights",
         "Classifier": f"{head} head, {len(names)} labels, {config.problem_type}",
-        "Parameters": _count_parameters(model),
-        "Data": f"{data}: " + ", ".join(f"{count} {name} {results.unit}" for name, count in num_clips.items()),
+        **_count(model, data, num_clips, results.unit),
         **training,
+        **({"Adapters": adapters + ", merged into the weights" * is_merged} if adapters else {}),
     }
-    if adapters:
-        facts["Adapters"] = adapters + ", merged into the weights" * is_merged
-    return _fill(
-        f"{kind}.md",
-        card_data,
-        model_name,
-        model,
-        feature_extractor,
-        base_model,
-        facts,
-        emissions,
-        names=names,
-        head=head,
-        is_multi_label=config.problem_type == "multi_label_classification",
-        labels_frames=labels_frames,
-        results=results,
-        pictures=pictures or {},
-    )
+    fields = {
+        "names": names,
+        "head": head,
+        "is_multi_label": config.problem_type == "multi_label_classification",
+        "labels_frames": labels_frames,
+        "results": results,
+        "pictures": pictures or {},
+    }
+    return _fill(template, card_data, model_name, model, feature_extractor, base_model, facts, emissions, **fields)
 
 
 def pretrained_card(
@@ -211,36 +214,29 @@ def pretrained_card(
             The metrics that the card shows, in order, and what each means. By default, all by their names.
     """
     config = model.config
-    hub_sources = [parsed[0] for parsed in map(data_on_hub, sources) if parsed]
     card_data = _card_data(
         model_name,
         base_model,
         emissions,
         library_name="transformers",
         tags=["audio", config.model_type, "self-supervised", "hf-audio-ssm"],
-        datasets=hub_sources or None,
+        datasets=_names_on_hub(sources),
         eval_results=results.as_eval_results(*task),
     )
     facts = {
-        "Started from": base_model.name if base_model else "new weights",
         "Encoder": f"{config.model_type}, {config.num_hidden_layers} layers, {config.hidden_size} wide",
         "Parameters": f"{model.base_model.num_parameters() / 1e6:.2f} million, and the pretraining heads",
         "Data": ", ".join(sources),
         **training,
     }
+    fields = {
+        "hidden_size": config.hidden_size,
+        "summary": summary,
+        "measures": measures or {name: name for name in results.metrics},
+        "results": results,
+    }
     return _fill(
-        "pretrained.md",
-        card_data,
-        model_name,
-        model,
-        feature_extractor,
-        base_model,
-        facts,
-        emissions,
-        hidden_size=config.hidden_size,
-        summary=summary,
-        measures=measures or {name: name for name in results.metrics},
-        results=results,
+        "pretrained.md", card_data, model_name, model, feature_extractor, base_model, facts, emissions, **fields
     )
 
 
@@ -260,7 +256,11 @@ def _fill(
         template,
         card_data,
         model_name=model_name,
-        facts={**facts, "CO2": emissions["text"]} if emissions else facts,
+        facts={
+            "Started from": base_model.name if base_model else "new weights",
+            **facts,
+            **({"CO2": emissions["text"]} if emissions else {}),
+        },
         input=describe_input(feature_extractor, model.config),
         base_model=base_model,
         work=original_work(model.config.model_type),
