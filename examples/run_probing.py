@@ -25,6 +25,7 @@ from hf_audio_ssm.hub.adapters import ADAPTER_METHODS, save_adapted
 from hf_audio_ssm.hub.card_callback import write_card
 from hf_audio_ssm.hub.cards import classifier_card, read_base_model
 from hf_audio_ssm.inference.plots import plot_similarity, save_figure
+from hf_audio_ssm.models.heads.classification_heads import CLASSIFIER_TYPES
 from hf_audio_ssm.training.classifiers import ClassifierArguments
 from hf_audio_ssm.training.command_line import parse_arguments
 from hf_audio_ssm.training.comparison import Comparison, ComparisonArguments
@@ -34,7 +35,7 @@ from hf_audio_ssm.training.reports import split_results
 def draw_similarity(
     model: PreTrainedModel, feature_extractor: FeatureExtractionMixin, clips: LabelledClips, path: Path
 ) -> None:
-    """Draws where the first test clip resembles the prototypes of its label."""
+    """Draws where the first test clip resembles the prototypes of its label, if the head compares patches with prototypes."""
     row = clips.splits["test"][0]
     collator = LabelledClipCollator(
         feature_extractor, len(clips.names), multi_hot=True, min_frames=model.config.patch_shape[1]
@@ -43,6 +44,8 @@ def draw_similarity(
     label = int(batch.pop("labels")[0].argmax())
     with torch.no_grad():
         outputs = model.eval()(**batch)
+    if outputs.similarity_maps is None:
+        return
     save_figure(plot_similarity(batch["input_values"][0], outputs.similarity_maps[0], model.config, label), path)
 
 
@@ -77,7 +80,7 @@ def main(
                 results=split_results(data, clips, "test", metrics),
             )
             write_card(card, output_dir / method)
-        if method == "prototypical":
+        if method in CLASSIFIER_TYPES:
             draw_similarity(model, comparison.feature_extractor, clips, output_dir / "similarity.png")
 
     names = list(next(iter(results.values())))

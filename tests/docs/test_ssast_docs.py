@@ -18,7 +18,7 @@ from transformers.utils import logging
 
 from hf_audio_ssm import SsastForAudioClassification
 from hf_audio_ssm.hub.adapters import load_adapted
-from hf_audio_ssm.models.heads.classification_heads import CLASSIFIER_TYPES
+from hf_audio_ssm.training.comparison import DEFAULT_METHODS
 
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -79,9 +79,16 @@ def test_fine_tuning_and_adapters(outputs, monkeypatch):
 
 def test_probes_and_few_clips(outputs):
     probes = (outputs / "ssast_probes" / "probing.md").read_text()
-    assert [line.split(" | ")[0] for line in probes.splitlines()[2:]] == [
-        f"| {name}" for name in ("knn", *CLASSIFIER_TYPES)
-    ]
+    assert [line.split(" | ")[0] for line in probes.splitlines()[2:]] == [f"| {name}" for name in DEFAULT_METHODS]
+    assert DEFAULT_METHODS == (
+        "knn",
+        "linear",
+        "layer_weighted",
+        "attentive",
+        "prototypical",
+        "statistics",
+        "protobin",
+    )
     pretrained = load_file(outputs / "ssast" / "best" / "model.safetensors")
     probe = AutoModelForAudioClassification.from_pretrained(outputs / "ssast_probes" / "attentive").state_dict()
     assert torch.equal(probe["ssast.layernorm.weight"], pretrained["ssast.layernorm.weight"])

@@ -24,6 +24,7 @@ from .probing import FeatureDataset, extract_features, features_of, knn_scores
 
 
 METHODS = ("knn", *CLASSIFIER_TYPES, *ADAPTER_METHODS, "full")
+DEFAULT_METHODS = ("knn", *(name for name, head in CLASSIFICATION_HEADS.items() if head.compared_by_default))
 
 # Training arguments of all methods.
 COMMON = {
@@ -48,8 +49,8 @@ class ComparisonArguments:
 
     output_dir: str = field(metadata={"help": "Folder for the table, the picture and the classifiers."})
     methods: list[str] = field(
-        default_factory=lambda: ["knn", *CLASSIFIER_TYPES],
-        metadata={"help": f"Methods to compare, of {', '.join(METHODS)}."},
+        default_factory=lambda: list(DEFAULT_METHODS),
+        metadata={"help": f"Methods to compare, of {', '.join(METHODS)}. Default: {', '.join(DEFAULT_METHODS)}."},
     )
     epochs: int = field(default=50, metadata={"help": "Passes over the training clips, for probes."})
     encoder_epochs: int = field(

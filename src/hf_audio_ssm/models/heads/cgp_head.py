@@ -24,6 +24,8 @@ class CgpHead(ClassificationHead):
     features = "layer_tokens"
     reads_hidden_states = True
     labels_frames = True
+    # The tokens of all layers take as many times the memory of the final ones as there are layers.
+    compared_by_default = False
     recipe = {"learning_rate": 1e-3, "weight_decay": 0.05}
 
     def __init__(self, config: HeadConfig):

@@ -35,6 +35,7 @@ class ClassificationHead(InitializedModule):
             For each parameter with a learning rate of its own, its name and the training argument that gives the rate.
         takes_label_smoothing (`bool`): Whether the Trainer may replace the loss by cross-entropy with smoothed labels.
         labels_frames (`bool`): Whether the head labels time steps as well, each read as a small clip.
+        compared_by_default (`bool`): Whether a comparison of probes that names none includes the head.
         recipe (mapping): Training arguments of a probe.
     """
 
@@ -44,6 +45,7 @@ class ClassificationHead(InitializedModule):
     learning_rates: ClassVar[Mapping[str, str]] = {}
     takes_label_smoothing: ClassVar[bool] = True
     labels_frames: ClassVar[bool] = False
+    compared_by_default: ClassVar[bool] = True
     recipe: ClassVar[Mapping[str, Any]] = {"learning_rate": 1e-2, "weight_decay": 1e-2}
 
     def __init__(self, config: HeadConfig):
