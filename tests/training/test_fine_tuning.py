@@ -328,7 +328,9 @@ def test_a_checkpoint_of_another_architecture_is_refused(clips, encoder, tmp_pat
     with pytest.raises(InputError, match="`num_prototypes` must be a positive integer"):
         ClassifierArguments(encoder, config_overrides='{"num_prototypes": 0}').load_model(clips)
     for changed in ('{"hidden_size": 48}', '{"num_hidden_layers": 4}'):
-        with pytest.raises(InputError, match=r"lacks fitting weights of the encoder: ssamba\..*; --config_overrides must"):
+        with pytest.raises(
+            InputError, match=r"lacks fitting weights of the encoder: ssamba\..*; --config_overrides must"
+        ):
             ClassifierArguments(encoder, config_overrides=changed).load_model(clips)
     with pytest.raises(InputError, match="--normalization must be keep, data or a preset"):
         ClassifierArguments(encoder, normalization="none").load_feature_extractor(clips)
