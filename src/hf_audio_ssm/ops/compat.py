@@ -3,8 +3,8 @@
 """
 What the kernels use of torch and transformers beyond their public interfaces, and what happens where that may be missing.
 
-Tested with torch 2.6 to 2.13. A newer torch may change what is not public. There, `is_eager` and `is_untouched` say no:
-modules are called, and the kernels run as operators, which gives the same results and takes longer.
+Tested with torch 2.13. A newer torch may change what is not public. With it, `is_eager` and `is_untouched` return False: modules
+are called, and the kernels run as operators, which gives the same results and takes longer.
 """
 
 import logging
