@@ -75,6 +75,24 @@ def find_columns(
     return columns.clamp(max=num_columns - 1), is_used
 
 
+def begin_in_clip(config: HeadConfig, is_counted: torch.Tensor, num_steps: int) -> torch.Tensor:
+    """
+    Which time steps a clip of a padded batch has: as alone, those that begin by the centre of its last column.
+
+    Args:
+        config (`HeadConfig`): The encoder's configuration.
+        is_counted (`torch.BoolTensor` of shape `(batch_size, columns)`): True for the columns that a clip has.
+        num_steps (`int`): Time steps of the batch.
+
+    Returns:
+        `torch.BoolTensor` of shape `(batch_size, num_steps)`.
+    """
+    columns = torch.arange(is_counted.shape[1], device=is_counted.device)
+    last = torch.where(is_counted, columns, -1).amax(dim=1, keepdim=True).double()
+    beginnings = torch.arange(num_steps, device=is_counted.device) * config.frames_per_label
+    return beginnings <= last * config.time_stride + config.column_centres(1)[0]
+
+
 def pool_steps(
     patches: torch.Tensor, config: HeadConfig, patch_attention_mask: torch.Tensor | None = None
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
@@ -89,7 +107,7 @@ def pool_steps(
 
     Returns:
         `tuple[torch.Tensor, torch.Tensor | None]`: the means `(batch_size, steps, hidden_size)`, zeros where no patch
-        counts, and which steps have one `(batch_size, steps)`; `None` where all patches count.
+        counts, and which steps a clip has `(batch_size, steps)`; `None` where all patches count.
     """
     grid = (config.patch_grid()[0], -1)
     if patch_attention_mask is None:
@@ -99,9 +117,11 @@ def pool_steps(
         sums = torch.where(patch_attention_mask[..., None], patches, 0).unflatten(1, grid).sum(dim=1)
         counts = patch_attention_mask.unflatten(1, grid).sum(dim=1)
     columns, is_used = find_columns(config, counts.shape[1], patches.device)
+    begins = begin_in_clip(config, counts > 0, len(columns))
     counts = torch.where(is_used, counts[:, columns], 0).sum(dim=2)
     sums = torch.where(is_used[..., None], sums[:, columns], 0).sum(dim=2)
-    return sums / counts.clamp(min=1)[..., None], None if patch_attention_mask is None else counts > 0
+    means = sums / counts.clamp(min=1)[..., None]
+    return means, None if patch_attention_mask is None else begins & (counts > 0)
 
 
 def cut_steps(
@@ -137,7 +157,8 @@ def cut_steps(
     if outputs.patch_attention_mask is not None:
         counted = outputs.patch_attention_mask.unflatten(1, (rows, num_columns))
         mask = mask & counted[:, :, columns].transpose(1, 2)
-        step_attention_mask = mask.flatten(2).any(dim=2)
+        begins = begin_in_clip(config, counted.any(dim=1), num_steps)
+        step_attention_mask = begins & mask.flatten(2).any(dim=2)
     frames, is_read = _find_frames(config, columns, mask.any(dim=2))
     frames = frames.clamp(max=input_values.shape[1] - 1)
     if attention_mask is not None:
