@@ -16,7 +16,7 @@ from hf_audio_ssm import (
     SsambaForPreTraining,
     SsambaModel,
     embed,
-    evaluation_suites,
+    integrations,
 )
 from hf_audio_ssm.common.errors import InputError
 from hf_audio_ssm.integrations import MODEL_VARIABLE, hear, s3prl, xares
@@ -87,7 +87,7 @@ class TestXares:
         """As X-ARES makes it: from the file, without arguments."""
         monkeypatch.setenv(MODEL_VARIABLE, str(folder))
         spec = importlib.util.spec_from_file_location(
-            "encoder_file", Path(evaluation_suites.__file__).parent / "xares.py"
+            "encoder_file", Path(integrations.__file__).parent / "xares.py"
         )
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
