@@ -12,6 +12,7 @@ from types import ModuleType, SimpleNamespace
 
 import pytest
 import torch
+from warm_python import run_python
 
 from hf_audio_ssm import ops
 
@@ -28,8 +29,8 @@ def benchmarks(monkeypatch):
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
-def test_without_a_gpu_it_says_so():
-    result = subprocess.run([sys.executable, str(ROOT / "benchmarks/gpu.py")], capture_output=True, text=True)
+def test_without_a_gpu_it_says_so(tmp_path):
+    result = run_python([str(ROOT / "benchmarks/gpu.py")], tmp_path)
     assert result.returncode == 1
     assert "needs a GPU, and torch finds none" in result.stderr
 

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The command line: what it prints and writes, its exit codes, and what it refuses."""
 
+import io
 import itertools
 import json
 import logging
@@ -18,6 +19,7 @@ import transformers
 from golden import load_case
 from tones import write_broken_clips, write_tone
 from transformers import AutoModel
+from warm_python import BARE, run_python
 
 import hf_audio_ssm
 from hf_audio_ssm import (
@@ -291,17 +293,16 @@ class TestClassify:
         assert line.startswith(f"warning: Not used in {tmp_path / 'clips'}")
         assert line.endswith("1 .txt")
 
-    def test_names_that_are_no_text(self, classifier, tmp_path):
+    def test_names_that_are_no_text(self, classifier, tmp_path, monkeypatch):
         """In a terminal without UTF-8, and where a name is not UTF-8 at all."""
         folder = tmp_path / "clips"
         write_tone(folder / "größe 音.wav", 500)
         os.rename(folder / "größe 音.wav", os.fsencode(folder) + b"/\xff.wav")
         write_tone(folder / "größe 音.wav", 500)
-        command = [sys.executable, "-m", "hf_audio_ssm", "classify", "-m", classifier, folder]
-        environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
-        result = subprocess.run(command, env=environment, capture_output=True, text=True)
-        assert result.returncode == 0, result.stderr
-        assert [line.split(": ")[0] for line in result.stdout.splitlines()] == [
+        monkeypatch.setattr(sys, "stdout", terminal := io.TextIOWrapper(io.BytesIO(), encoding="ascii"))
+        assert main(["classify", "-m", classifier, str(folder)]) == 0
+        terminal.flush()
+        assert [line.split(": ")[0] for line in terminal.buffer.getvalue().decode("ascii").splitlines()] == [
             f"{folder}/gr\\xf6\\xdfe \\u97f3.wav",
             f"{folder}/\\udcff.wav",
         ]
@@ -338,8 +339,8 @@ class TestUnreachableHub:
             closed.bind(("127.0.0.1", 0))
             address = f"http://127.0.0.1:{closed.getsockname()[1]}"
             environment = {**os.environ, "HF_ENDPOINT": address, "HF_HOME": str(tmp_path / "home")}
-            command = [sys.executable, "-c", code, *arguments]
-            result = subprocess.run(command, env=environment, capture_output=True, text=True)
+            # The client reads the address when it is imported.
+            result = run_python(["-c", code, *arguments], tmp_path, environment, preloaded=BARE)
         assert (result.returncode, result.stdout) == (1, "")
         (line,) = result.stderr.splitlines()
         assert line.startswith("error: ")

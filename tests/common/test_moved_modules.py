@@ -14,6 +14,7 @@ import warnings
 from pathlib import Path
 
 import pytest
+from warm_python import BARE, run_python
 
 import hf_audio_ssm
 from hf_audio_ssm.common.moved_modules import MOVED
@@ -103,7 +104,8 @@ def test_no_module_lies_loose_at_the_root():
     assert files == {"__init__.py", "__main__.py", "py.typed"}
 
 
-def test_moved_modules_stay_unloaded_while_others_look_at_all_modules():
+def test_moved_modules_stay_unloaded_while_others_look_at_all_modules(tmp_path):
     """As torch does, by inspect, while transformers is imported."""
     code = "import hf_audio_ssm.adapters, hf_audio_ssm.annotation, hf_audio_ssm.embedding as e; e.load_encoder"
-    subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True)
+    result = run_python(["-c", code], tmp_path, preloaded=BARE)
+    assert result.returncode == 0, result.stderr

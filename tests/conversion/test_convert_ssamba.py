@@ -8,7 +8,6 @@ import os
 import pickle
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +26,7 @@ from transformers import (
     AutoModelForPreTraining,
     pipeline,
 )
+from warm_python import run_python
 
 from hf_audio_ssm import SsambaConfig, SsambaForAudioClassification, SsambaForPreTraining
 from hf_audio_ssm.conversion import checkpoint_conversion
@@ -168,10 +168,8 @@ class TestGoldenCases:
 def run_without_package(code: str, cwd: Path, cache: Path, *arguments) -> subprocess.CompletedProcess:
     """Runs Python where hf_audio_ssm cannot be imported."""
     code = f"import sys\nsys.modules['hf_audio_ssm'] = None\n{code}"
-    environment = {**os.environ, "HF_HOME": str(cache), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
-    result = subprocess.run(
-        [sys.executable, "-c", code, *map(str, arguments)], cwd=cwd, env=environment, capture_output=True, text=True
-    )
+    environment = {**os.environ, "HF_HOME": str(cache), "HF_HUB_OFFLINE": "1"}
+    result = run_python(["-c", code, *map(str, arguments)], cwd, environment)
     assert result.returncode == 0, result.stderr
     return result
 
@@ -694,8 +692,7 @@ class TestCommandLine:
 
     def test_script_refuses_in_one_line(self, tmp_path):
         (tmp_path / "plain.pth").write_bytes(pickle.dumps({"a": 1}, protocol=4))
-        command = [sys.executable, str(SCRIPT), "plain.pth", "out"]
-        result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+        result = run_python([str(SCRIPT), "plain.pth", "out"], tmp_path)
         assert result.returncode == 1
         assert re.fullmatch(r"error: plain\.pth is truncated, damaged or not a PyTorch checkpoint.*\n", result.stderr)
         assert [path.name for path in tmp_path.iterdir()] == ["plain.pth"]

@@ -5,8 +5,6 @@
 import logging
 import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -21,6 +19,7 @@ from transformers import (
     AutoModelForPreTraining,
     pipeline,
 )
+from warm_python import run_python
 
 from hf_audio_ssm import SsastConfig
 from hf_audio_ssm.conversion.checkpoint_conversion import ConversionError, run_converter
@@ -141,8 +140,7 @@ def test_remote_code_gives_the_originals_numbers(folders, tmp_path):
     """Of every checkpoint, with eager attention and SDPA, where the package is missing."""
     environment = {"HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "1", "PATH": os.environ["PATH"]}
     paths = [str(path) for name in CASES for path in (folders[name], load_case(name, "ssast")[1].parent)]
-    command = [sys.executable, "-c", WITHOUT_PACKAGE, *paths]
-    result = subprocess.run(command, capture_output=True, text=True, env=environment)
+    result = run_python(["-c", WITHOUT_PACKAGE, *paths], tmp_path, environment)
     assert result.returncode == 0, result.stderr
 
 
@@ -231,6 +229,6 @@ def test_command_line(tmp_path, capsys):
     arguments = [str(checkpoint), str(tmp_path / "out"), "--num_attention_heads", "3", "--pooling", "cls"]
     assert run_converter(make_parser(), convert, arguments) == 0
     assert AutoModelForAudioClassification.from_pretrained(tmp_path / "out").config.pooling == "cls"
-    result = subprocess.run([sys.executable, str(SCRIPT), "none.pth", "out"], capture_output=True, text=True)
+    result = run_python([str(SCRIPT), "none.pth", "out"], tmp_path)
     assert result.returncode == 1
     assert re.fullmatch(r"error: CHECKPOINT none\.pth does not exist.*\n", result.stderr)

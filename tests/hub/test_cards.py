@@ -4,8 +4,6 @@
 
 import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import peft
@@ -16,6 +14,7 @@ from hub_server import card_errors
 from huggingface_hub import HfApi, ModelCard
 from tones import write_tone
 from transformers import TrainerState
+from warm_python import run_python
 
 from hf_audio_ssm import (
     SsambaConfig,
@@ -202,8 +201,7 @@ def test_examples_run_from_the_hub_without_the_package(hub, tmp_path):
         HfApi().upload_folder(repo_id=f"org/{folder.name}", folder_path=folder)
     assert "load_adapted" in examples[-1]
     code = "import sys\nsys.modules['hf_audio_ssm'] = None\n" + "\n".join(examples[:-1])
-    environment = {**os.environ, "HF_HOME": str(tmp_path / "home"), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    done = run_python(["-c", code], tmp_path, {**os.environ, "HF_HOME": str(tmp_path / "home")})
     assert done.returncode == 0, done.stderr
     assert "tensor([[" in done.stdout
     assert done.stdout.count("'label': 'low'") == 2

@@ -5,7 +5,6 @@
 import json
 import os
 import re
-import subprocess
 from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -28,6 +27,7 @@ from transformers import (
     AutoModelForPreTraining,
     pipeline,
 )
+from warm_python import run_python
 
 from hf_audio_ssm import (
     SsambaConfig,
@@ -406,8 +406,8 @@ def test_hub_refuses_cards(hub, metadata, error):
 
 
 CLASSIFY_WITHOUT_PACKAGE = """
-import importlib.util, sys
-assert importlib.util.find_spec("hf_audio_ssm") is None
+import sys
+sys.modules["hf_audio_ssm"] = None
 import soundfile, torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoFeatureExtractor, AutoModel, AutoModelForAudioClassification, pipeline
@@ -432,7 +432,7 @@ with torch.no_grad():
 """
 
 
-def test_round_trip_without_the_package(hub, tmp_path, fresh_environment):
+def test_round_trip_without_the_package(hub, tmp_path):
     """A published checkpoint, converted, pushed, loaded by its name where the package is missing, classifies a file."""
     name, repo, adapter = "finetune_stride10_longer", "org/golden", "org/golden-adapter"
     case, checkpoint, inputs, expected = load_case(name)
@@ -444,16 +444,10 @@ def test_round_trip_without_the_package(hub, tmp_path, fresh_environment):
     adapted.push_to_hub(adapter)
 
     wav = GOLDEN_DIR / "fbank" / "speech_slt.wav"
-    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
-    environment |= {"HF_HOME": str(tmp_path / "home"), "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "HF_HOME": str(tmp_path / "home")}
     paths = [wav, checkpoint.parent / "inputs.safetensors", tmp_path / "output.safetensors"]
-    result = subprocess.run(
-        [fresh_environment / "bin" / "python", "-c", CLASSIFY_WITHOUT_PACKAGE, repo, adapter, *map(str, paths)],
-        cwd=tmp_path,
-        env=environment,
-        capture_output=True,
-        text=True,
-    )
+    arguments = ["-c", CLASSIFY_WITHOUT_PACKAGE, repo, adapter, *map(str, paths)]
+    result = run_python(arguments, tmp_path, environment)
     assert result.returncode == 0, result.stderr
     output = load_file(tmp_path / "output.safetensors")
 

@@ -6,8 +6,6 @@ import itertools
 import json
 import math
 import os
-import subprocess
-import sys
 import time
 from types import SimpleNamespace
 
@@ -16,6 +14,7 @@ import pandas as pd
 import pytest
 import soundfile
 import torch
+from warm_python import BARE, run_python
 
 import hf_audio_ssm
 from hf_audio_ssm import SsambaConfig, SsambaFeatureExtractor, SsambaForAudioClassification, SsambaModel
@@ -283,7 +282,7 @@ def test_the_plain_install_annotates(checkpoint, recording, tmp_path):
         except ImportError as error:
             print(error)
     """
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
+    result = run_python(["-c", code], tmp_path, preloaded=BARE)
     assert result.returncode == 0, result.stderr
     reason = "the picture needs matplotlib (pip install matplotlib)"
     assert result.stdout.splitlines() == [f"['{tmp_path / 'a long one.png'} is not written: {reason}']", reason]

@@ -3,11 +3,10 @@
 """The code that checkpoints carry."""
 
 import json
-import subprocess
-import sys
 
 import pytest
 from transformers import AutoConfig, AutoFeatureExtractor, AutoModelForAudioClassification
+from warm_python import run_python
 
 from hf_audio_ssm import SsambaConfig, SsambaFeatureExtractor, SsambaModel
 from hf_audio_ssm.models import ENCODERS
@@ -32,11 +31,10 @@ else:
 
 
 def load_without_package(folder, auto_class, tmp_path):
-    result = subprocess.run(
-        [sys.executable, "-c", LOAD_WITHOUT_PACKAGE, str(folder), auto_class],
-        capture_output=True,
-        text=True,
-        env={"HF_HOME": str(tmp_path / "home"), "HF_HUB_OFFLINE": "1", "PATH": "/usr/bin:/bin"},
+    result = run_python(
+        ["-c", LOAD_WITHOUT_PACKAGE, str(folder), auto_class],
+        tmp_path,
+        {"HF_HOME": str(tmp_path / "home"), "HF_HUB_OFFLINE": "1", "PATH": "/usr/bin:/bin"},
     )
     assert result.returncode == 0, result.stderr
     return result.stdout.strip()

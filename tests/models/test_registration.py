@@ -6,19 +6,14 @@ import subprocess
 import sys
 
 import pytest
-
-
-def run_python(code: str) -> str:
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert result.returncode == 0, result.stderr
-    return result.stdout
+from warm_python import BARE, run_python
 
 
 def test_import_is_light():
-    output = run_python(
+    code = (
         "import sys, hf_audio_ssm; print([name for name in ('torch', 'transformers', 'numpy') if name in sys.modules])"
     )
-    assert output.strip() == "[]"
+    assert subprocess.check_output([sys.executable, "-c", code], text=True) == "[]\n"
 
 
 CHECK = """
@@ -58,8 +53,11 @@ for model_type, name in (("ssamba", "Ssamba"), ("ssast", "Ssast")):
         "import hf_audio_ssm.models.filter_bank.feature_extraction_ssamba; import transformers",
     ],
 )
-def test_registered_in_any_order_of_imports(imports):
-    assert run_python(imports + CHECK).split() == ["ssamba", "ssast"]
+def test_registered_in_any_order_of_imports(imports, tmp_path):
+    not_yet = "import sys; assert not {'transformers', 'hf_audio_ssm', 'accelerate', 'peft'} & set(sys.modules)\n"
+    result = run_python(["-c", not_yet + imports + CHECK], tmp_path, preloaded=BARE)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.split() == ["ssamba", "ssast"]
 
 
 def test_public_names():

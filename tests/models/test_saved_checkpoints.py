@@ -8,8 +8,6 @@ that code where this version is installed. What this version saves loads without
 import json
 import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -23,6 +21,7 @@ from transformers import (
     AutoModelForAudioFrameClassification,
     AutoModelForPreTraining,
 )
+from warm_python import run_python
 
 from hf_audio_ssm.hub.adapters import load_adapted
 from hf_audio_ssm.models.heads.classification_heads import CLASSIFIER_TYPES
@@ -85,9 +84,9 @@ def checkpoints(tmp_path):
 
 
 def run_remote_code(folder: Path, how: str, names: list[str]) -> dict[str, torch.Tensor]:
-    command = [sys.executable, "-c", RUN_REMOTE_CODE, how, json.dumps([[name, auto_class_of(name)] for name in names])]
+    arguments = ["-c", RUN_REMOTE_CODE, how, json.dumps([[name, auto_class_of(name)] for name in names])]
     environment = {**os.environ, "HF_HOME": str(folder / "home"), "HF_HUB_OFFLINE": "1"}
-    result = subprocess.run(command, cwd=folder, capture_output=True, text=True, env=environment)
+    result = run_python(arguments, folder, environment)
     assert result.returncode == 0, result.stderr
     return load_file(folder / "results.safetensors")
 
