@@ -4,11 +4,11 @@
 
 import random
 
-import audiomentations
 import numpy as np
 import pytest
 import soundfile
 import torch
+from light_librosa import replace_librosa
 
 from hf_audio_ssm.common.errors import InputError
 from hf_audio_ssm.data.augmentation import (
@@ -115,6 +115,8 @@ def test_uniform_noise_and_roll():
 
 
 def test_audiomentations_draws_from_the_generator_alone():
+    import audiomentations
+
     transform = EachWaveform(audiomentations.AddGaussianSNR(p=1.0))
     random.seed(5)
     np.random.seed(5)
@@ -147,7 +149,14 @@ def sound_dir(tmp_path):
     return str(folder)
 
 
-def test_everything_in_order(sound_dir):
+@pytest.fixture(params=["stand_in", pytest.param("librosa", marks=pytest.mark.slow)])
+def librosa(request, monkeypatch):
+    """What audiomentations reads and stretches sounds with."""
+    if request.param == "stand_in":
+        replace_librosa(monkeypatch)
+
+
+def test_everything_in_order(sound_dir, librosa):
     arguments = AugmentationArguments(
         change_waveforms=1.0,
         background_dir=sound_dir,
