@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from hub_server import TOKEN, card_errors
 from huggingface_hub import ModelCard
-from snippets import read_snippets
+from snippets import copy_few_words, read_snippets, run_snippet
 from transformers import pipeline
 
 from hf_audio_ssm.audio.decoding import read_audio
@@ -66,35 +66,28 @@ def check_model_on_hub(folder: Path, hub, loaded: str) -> float:
     return results["test_accuracy"]
 
 
-def test_with_few_clips(hub, tmp_path, fresh_environment):
-    """The commands as they stand, in a folder that looks like a clone after `make`, with few clips and steps."""
+def test_with_few_clips(hub, tmp_path):
+    """The commands in this environment, in a folder that looks like a clone after `make`, with few clips and steps."""
     folder = tmp_path / "clone"
-    folder.mkdir()
-    fresh_environment.rename(folder / ".venv")
-    # The scripts in there name the folder that they were made in.
-    activate = folder / ".venv" / "bin" / "activate"
-    activate.write_text(activate.read_text().replace(str(fresh_environment), str(folder / ".venv")))
-    site_packages = next((folder / ".venv").glob("lib/python*/site-packages"))
-    (site_packages / "clone.pth").write_text(str(ROOT / "src"))
-    words = folder / "examples" / "spoken_words"
-    for split, count in (("train", 4), ("validation", 1), ("test", 3)):
-        for word in ("no", "stop", "yes"):
-            (words / split / word).mkdir(parents=True)
-            for clip in sorted((ROOT / "examples" / "spoken_words" / split / word).glob("*.flac"))[:count]:
-                shutil.copy(clip, words / split / word)
-    # Beside those of the test above: the card's example needs none.
-    shutil.copy(ROOT / "examples" / "spoken_words" / "test" / "yes" / "en-us-f5.flac", words / "test" / "yes")
+    (folder / "examples" / "configs").mkdir(parents=True)
+    copy_few_words(folder, {"train": 4, "validation": 1, "test": 3})
+    # The clip that the last block reads.
+    words = Path("examples", "spoken_words", "test", "yes")
+    shutil.copy(ROOT / words / "en-us-f5.flac", folder / words)
     for script in (ROOT / "examples").glob("*.py"):
         shutil.copy(script, folder / "examples")
     config = (ROOT / "examples" / "configs" / "spoken_words.yaml").read_text()
     config = re.sub(r"^(max_steps|eval_steps|save_steps|warmup_steps): \d+", r"\1: 4", config, flags=re.MULTILINE)
-    (folder / "examples" / "configs").mkdir()
+    config = re.sub(r"^(  hidden_size|per_device_\w+): \d+", r"\1: 16", config, flags=re.MULTILINE)
     (folder / "examples" / "configs" / "spoken_words.yaml").write_text(config)
 
-    (_, make), *rest = readme_commands()
+    (_, make), (_, publish), (_, load) = readme_commands()
     assert make.startswith("make quickstart")
-    printed = [shell(code, language, folder) for language, code in rest]
-    check_model_on_hub(folder, hub, printed[-1])
+    activate, *commands = publish.replace("\\\n", " ").splitlines()
+    assert activate == "source .venv/bin/activate"
+    for command in commands:
+        run_snippet(("bash", command), folder)
+    check_model_on_hub(folder, hub, run_snippet(("python", load), folder))
 
 
 @pytest.mark.slow

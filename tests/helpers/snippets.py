@@ -5,12 +5,13 @@
 import re
 import runpy
 import shlex
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from warm_python import run_python
+from warm_python import ROOT, run_python
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,16 @@ def read_snippets(page: Path) -> dict[str, tuple[str, str]]:
 def read_inline_commands(page: Path) -> list[str]:
     """The `python SCRIPT ARGUMENT...` that stand in a page's sentences."""
     return re.findall(r"`(python \w+/[^`]+)`", FENCED.sub("", page.read_text(encoding="utf-8")))
+
+
+def copy_few_words(clone: Path, counts: dict[str, int], words: tuple[str, ...] = ("no", "stop", "yes")) -> None:
+    """Writes the shipped data set into the folder of a clone, with `counts` of each split for each of a few words."""
+    whole, few = (folder / "examples" / "spoken_words" for folder in (ROOT, clone))
+    for split, count in counts.items():
+        for word in words:
+            (few / split / word).mkdir(parents=True)
+            for clip in sorted((whole / split / word).glob("*.flac"))[:count]:
+                shutil.copy(clip, few / split / word)
 
 
 def run_here(command: str, monkeypatch) -> None:
