@@ -3,11 +3,8 @@
 """The scripts that fine-tune, adapt, probe and learn from few clips, from their command lines to what they leave behind."""
 
 import json
-import os
 import re
 import runpy
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +17,7 @@ import soundfile
 from hub_server import TOKEN, card_errors
 from huggingface_hub import ModelCard
 from labelled_tones import save_encoder, write_tones
-from several_processes import TORCHRUN
+from several_processes import start_job
 from tones import write_tone
 from transformers import HfArgumentParser, pipeline
 
@@ -224,10 +221,12 @@ def test_other_processes_write_no_pictures_and_no_cards(tones, encoder, tmp_path
 
 TWO_PROCESSES = """
 import sys
+import torch
 import run_audio_classification
 import run_lora
 from hf_audio_ssm.training.command_line import parse_arguments
 
+torch.set_num_threads(1)
 for script, first, more in (
     (run_audio_classification, (), ["--classifier_type", "layer_weighted", "--gradient_checkpointing", "true"]),
     (run_lora, (run_lora.AdapterArguments,), []),
@@ -238,13 +237,12 @@ for script, first, more in (
 
 
 def test_two_processes(tones, encoder, tmp_path):
-    (tmp_path / "run.py").write_text(TWO_PROCESSES)
-    command = [sys.executable, *TORCHRUN, "--nproc_per_node", 2, tmp_path / "run.py", tmp_path]
     options = ["--model", encoder, "--data", tones, "--max_steps", 2, "--per_device_train_batch_size", 2, "--use_cpu", "true",
                "--time_mask", 8, "--save_strategy", "no", "--report_to", "none", "--disable_tqdm", "true"]  # fmt: skip
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run([str(word) for word in command + options], env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    arguments = ["-c", TWO_PROCESSES, *map(str, (tmp_path, *options))]
+    for process, errors in start_job(arguments, tmp_path):
+        process.join()
+        assert process.exitcode == 0, errors.read_text()
     left = {"augmentation.png", "confusion_matrix.png", "learning_curve.png", "README.md", "test_results.json"}
     assert names_in(tmp_path / "run_audio_classification") >= left | {"model.safetensors"}
     assert names_in(tmp_path / "run_lora") >= left | {"adapter_model.safetensors", "merged"}
