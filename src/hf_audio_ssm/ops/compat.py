@@ -3,7 +3,7 @@
 """
 What the kernels use of torch and transformers beyond their public interfaces, and what happens where that may be missing.
 
-Tested with torch 2.13. A newer torch may change what is not public. With it, `is_eager` and `is_untouched` return False: modules
+Tested with torch 2.13 and 2.14. A newer torch may change what is not public. With it, `is_eager` and `is_untouched` return False: modules
 are called, and the kernels run as operators, which gives the same results and takes longer.
 """
 
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 logger = logging.getLogger(__name__)
 
-NEWEST_TESTED_TORCH = (2, 13)
+NEWEST_TESTED_TORCH = (2, 14)
 IS_TESTED = tuple(int(part) for part in torch.__version__.split(".")[:2]) <= NEWEST_TESTED_TORCH
 if IS_TESTED:
     from torch._subclasses.fake_tensor import FakeTensor
