@@ -11,7 +11,7 @@ import pytest
 import run_pretrain
 from accelerate.commands.launch import launch_command_parser
 from several_processes import TORCHRUN
-from snippets import read_snippets, run_snippet
+from snippets import copy_few_words, read_snippets, run_snippet
 from tones import write_tone
 
 from hf_audio_ssm.training.pretraining.arguments import PretrainingModelArguments
@@ -28,10 +28,12 @@ TINY = (
 
 @pytest.fixture(scope="module")
 def clone(tmp_path_factory) -> Path:
-    """A folder that looks like a clone, with some audio in it."""
+    """A folder that looks like a clone, with few of the words and some audio in it."""
     folder = tmp_path_factory.mktemp("clone")
-    for name in ("examples", "src"):
-        (folder / name).symlink_to(ROOT / name)
+    (folder / "examples").mkdir()
+    for name in ("configs", "run_pretrain.py"):
+        (folder / "examples" / name).symlink_to(ROOT / "examples" / name)
+    copy_few_words(folder, {"train": 3, "validation": 1})
     for name in ("audio", "more"):
         for index in range(6):
             write_tone(folder / "path/to" / name / f"{index}.wav", 200 + 300 * index)
