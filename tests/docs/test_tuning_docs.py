@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from labelled_tones import save_encoder
+from light_librosa import replace_librosa
 from snippets import read_snippets, run_here
 
 
@@ -57,6 +58,7 @@ def clone(tmp_path_factory) -> Path:
 @pytest.mark.parametrize(("name", "language", "code"), SNIPPETS, ids=[name for name, *_ in SNIPPETS])
 def test_snippets(name, language, code, clone, monkeypatch, capsys):
     monkeypatch.chdir(clone)
+    replace_librosa(monkeypatch)
     if language == "bash":
         run_here(code + SHORTER.get(name, ""), monkeypatch)
     else:
