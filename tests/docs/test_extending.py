@@ -7,8 +7,6 @@ import os
 import re
 import shlex
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -154,7 +152,7 @@ def run(arguments: list[str], clone: Path) -> None:
 def run_without_package(code: str, clone: Path, home: Path) -> None:
     """Runs code that hides the package, with no remote code in the cache."""
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(home)}
-    result = subprocess.run([sys.executable, "-c", code], cwd=clone, capture_output=True, text=True, env=environment)
+    result = run_python(["-c", code], clone, environment)
     assert result.returncode == 0, result.stderr
 
 

@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from snippets import read_snippets, run_snippet
+from snippets import copy_few_words, read_snippets, run_snippet
 from tones import write_broken_clips, write_tone
 
 from hf_audio_ssm import SsambaConfig, SsambaFeatureExtractor, SsambaForAudioClassification
@@ -189,8 +189,11 @@ def check_page(address: str) -> None:
 
 
 def test_the_way_to_the_picture(tmp_path):
-    """Of the page on deployment, with fewer steps and passes."""
-    (tmp_path / "examples").symlink_to(ROOT / "examples")
+    """Of the page on deployment, with fewer clips, steps and passes."""
+    (tmp_path / "examples").mkdir()
+    for name in ("configs", "run_pretrain.py", "run_probing.py", "space"):
+        (tmp_path / "examples" / name).symlink_to(ROOT / "examples" / name)
+    copy_few_words(tmp_path, {"train": 3, "validation": 1, "test": 1})
     snippet = read_snippets(ROOT / "docs" / "tutorials" / "deployment.md")["picture"]
     pretrain, probe, show = snippet[1].splitlines()
     steps = " --max_steps 2 --eval_steps 2 --per_device_train_batch_size 2 --num_workers 0 --report_to none"
