@@ -229,6 +229,6 @@ def test_command_line(tmp_path, capsys):
     arguments = [str(checkpoint), str(tmp_path / "out"), "--num_attention_heads", "3", "--pooling", "cls"]
     assert run_converter(make_parser(), convert, arguments) == 0
     assert AutoModelForAudioClassification.from_pretrained(tmp_path / "out").config.pooling == "cls"
-    result = run_python([str(SCRIPT), "none.pth", "out"], tmp_path)
+    result = run_python([str(SCRIPT), "none.pth", "other"], tmp_path)
     assert result.returncode == 1
     assert re.fullmatch(r"error: CHECKPOINT none\.pth does not exist.*\n", result.stderr)
