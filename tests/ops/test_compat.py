@@ -4,7 +4,6 @@
 
 import dataclasses
 import importlib
-import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -14,6 +13,7 @@ import torch
 from scan_cases import relative_error
 from torch import nn
 from transformers.utils import output_capturing
+from warm_python import run_python
 
 from hf_audio_ssm import SsambaConfig, SsambaModel, ops
 from hf_audio_ssm.ops import backends, compat, cpu
@@ -89,12 +89,13 @@ def test_a_newer_torch_gets_public_functions_alone(monkeypatch):
         assert relative_error(found, wanted) < 1e-5
 
 
-def test_a_newer_torch_is_reported_once():
+def test_a_newer_torch_is_reported_once(tmp_path):
     script = (
         "import torch; torch.__version__ = '99.0.1+cpu'; from hf_audio_ssm import ops; x = torch.ones(1, 4, 2); "
         "print([ops.selective_scan(x, x, -torch.ones(2, 2), x, x).shape for _ in range(2)])"
     )
-    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    result = run_python(["-c", script], tmp_path)
+    assert result.returncode == 0, result.stderr
     assert result.stdout.count("torch.Size([1, 4, 2])") == 2
     newest = ".".join(map(str, compat.NEWEST_TESTED_TORCH))
     assert result.stderr.count(f"torch 99.0.1+cpu is newer than torch {newest}") == 1

@@ -2,7 +2,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The Triton backend where there is no GPU: its kernels under the interpreter, and compiled ahead of time for several GPUs."""
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +11,7 @@ import pytest
 import torch
 from scan_cases import make_inputs
 from torch._subclasses.fake_tensor import FakeTensorMode
+from triton_interpreter import MODULES, check_under_the_interpreter
 
 from hf_audio_ssm.ops import triton as backend
 
@@ -22,15 +22,12 @@ if backend.is_interpreted():
 
 
 def test_the_kernels_under_the_interpreter():
-    """In a process of its own: Triton decides when it is imported."""
-    result = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", str(Path(__file__).with_name("test_triton_kernels.py"))],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "TRITON_INTERPRET": "1", "CUDA_VISIBLE_DEVICES": ""},
-    )
-    assert result.returncode == 0, result.stdout[-10_000:] + result.stderr[-2000:]
-    assert " passed" in result.stdout
+    check_under_the_interpreter(f"not ({MODULES})")
+
+
+@pytest.mark.slow
+def test_the_slow_tests_under_the_interpreter():
+    check_under_the_interpreter("test", "slow")
 
 
 def test_importing_the_package_leaves_triton_alone():

@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """
 The Triton kernels against the definition: values and gradients. On a GPU they run as they are; without one, under Triton's
-interpreter (TRITON_INTERPRET=1), as `test_triton.py` has them run, with shorter chunks and lengths.
+interpreter (TRITON_INTERPRET=1), as `test_triton.py` and `test_triton_modules.py` have them run, with
+shorter chunks and lengths.
 """
 
 import pytest
@@ -20,7 +21,7 @@ from hf_audio_ssm.ops import (
     triton,
 )
 from hf_audio_ssm.ops.backends import select_backend
-from hf_audio_ssm.ops.operators import NUM_SCAN_TENSORS, Direction
+from hf_audio_ssm.ops.operators import NUM_SCAN_TENSORS, ConvolutionArguments, Direction
 from hf_audio_ssm.ops.pairs import run_scans
 from hf_audio_ssm.ops.scan import LayerScan
 
@@ -50,7 +51,7 @@ def short_chunks(monkeypatch):
     monkeypatch.setattr(scan_forward, "programs_wanted", lambda device: 1)
 
 
-@pytest.fixture(params=["one segment", "many segments"])
+@pytest.fixture
 def segments(request, monkeypatch):
     wanted = 1 if request.param == "one segment" else 10**6
     monkeypatch.setattr(scan_forward, "programs_wanted", lambda device: wanted)
@@ -126,7 +127,7 @@ def check_scans(layers, tolerance=TOLERANCE, device="cpu"):
 CASES = [
     # batch, length, channels, states, directions, rank, gate, reverse
     (1, 1, 1, 1, 1, None, False, False),
-    (2, 6, 35, 16, 2, 3, True, False),
+    (1, 6, 35, 16, 2, 3, True, False),
     (1, 14, 3, 5, 1, None, True, True),
     (2, 6, 9, 8, 2, None, False, True),
     (1, 5, 2, 33, 2, 1, True, False),
@@ -134,7 +135,13 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize("case", CASES, ids=str)
+# Most tests below have one segment.
+@pytest.mark.parametrize(
+    ("case", "segments"),
+    [*((case, "many segments") for case in CASES), *((case, "one segment") for case in CASES[2::2])],
+    ids=str,
+    indirect=["segments"],
+)
 def test_values_and_gradients(case, segments):
     batch_size, length, channels, state_size, count, rank, has_gate, reverse = case
     directions = make_directions(batch_size, length, channels, state_size, count, rank)
@@ -149,12 +156,14 @@ def make_pair(batch_size, length, channels, state_size, rank):
     return [(first, torch.randn(shape), False), (second, torch.randn(shape), True)]
 
 
+@pytest.mark.parametrize("segments", ["many segments"], indirect=True)
 def test_a_pair(segments, layers_of_launches):
+    """In several segments; in one: `test_mixing`."""
     check_scans(make_pair(2, 5, 5, 5, 3))
     assert layers_of_launches == [2]
 
 
-@pytest.mark.parametrize("dtype", list(LOW_PRECISION))
+@pytest.mark.parametrize("dtype", [torch.bfloat16, pytest.param(torch.float16, marks=pytest.mark.slow)])
 def test_a_pair_computes_what_two_layers_do(dtype, layers_of_launches):
     layers = make_pair(1, 3, 34, 8, 3)
     outputs, gradients = [], []
@@ -202,8 +211,12 @@ def test_not_contiguous_inputs():
 
 @pytest.mark.skipif(DEVICE != "cpu", reason="a GPU's memory has no holes")
 @pytest.mark.parametrize("dimension", [0, 1], ids=["clips", "rows"])
+@pytest.mark.parametrize("segments", ["many segments"], indirect=True)
 def test_inputs_beyond_32_bit_offsets(dimension, segments, tmp_path):
-    """Clips or rows so far apart that the last one lies more than 2^31 elements after the first, in files with holes."""
+    """
+    Clips or rows so far apart that the last one lies 2^31 elements or more after the first, in files with holes. In several
+    segments: these have every kernel read the inputs.
+    """
 
     def far_apart(name, tensor):
         strides, step = list(tensor.stride()), 1 << 30
@@ -212,7 +225,7 @@ def test_inputs_beyond_32_bit_offsets(dimension, segments, tmp_path):
         file = torch.from_file(str(tmp_path / name), shared=True, size=size, dtype=tensor.dtype)
         return file.as_strided(tensor.shape, strides).copy_(tensor)
 
-    inputs = make_inputs(batch_size=4 if dimension == 0 else 1, length=5, channels=3, state_size=2)
+    inputs = make_inputs(batch_size=3 if dimension == 0 else 1, length=5, channels=3, state_size=2)
     far = {name: far_apart(name, tensor) if tensor.dim() == 3 else tensor for name, tensor in inputs.items()}
     output, gradients = gradients_of_on_device(far, True)
     expected, expected_gradients = gradients_of(define_scan, inputs, reverse=True)
@@ -264,7 +277,9 @@ def test_not_finite_inputs_spread_as_far_as_the_recurrence_does():
     assert torch.equal(output.isfinite(), define_scan(**inputs).isfinite())
 
 
+@pytest.mark.parametrize("segments", ["many segments"], indirect=True)
 def test_runs_are_bitwise_equal(segments):
+    """In several segments, of which there are more in a launch than of anything else."""
     inputs = make_inputs(batch_size=1, length=6, channels=33, state_size=8)
     on_device = {name: tensor.to(DEVICE) for name, tensor in inputs.items()}
     (output, gradients), (again, gradients_again) = (gradients_of_on_device(on_device, False) for _ in range(2))
@@ -306,7 +321,10 @@ def test_convolution(length, channels, kernel_size, reverse, count):
     def run(convolve, device, dtype):
         own = [[tensor.to(device=device, dtype=dtype).requires_grad_() for tensor in layer] for layer in layers]
         # Half of each row, as the input projection gives it.
-        arguments = [(x[..., :channels], *rest, reverse != bool(index)) for index, (x, *rest) in enumerate(own)]
+        arguments = [
+            ConvolutionArguments(x[..., :channels], *rest, reverse != bool(index))
+            for index, (x, *rest) in enumerate(own)
+        ]
         outputs = [output for both in convolve(*arguments) for output in both]
         total = sum((output * one.to(output)).sum() for output, one in zip(outputs, weight.flatten(0, 1), strict=True))
         leaves = [tensor for layer in own for tensor in layer]
@@ -358,7 +376,7 @@ def test_mixing():
 
 def test_a_pair_of_which_one_layer_is_used():
     mixer = Pair(channels=2).to(DEVICE)
-    projected_states, layers = torch.randn(1, 3, 4, device=DEVICE), mixer.layers
+    projected_states, layers = torch.randn(1, 2, 4, device=DEVICE), mixer.layers
 
     def second(states):
         return bidirectional_mixing_pair([states, states], layers, backend="triton")[1]
@@ -373,7 +391,7 @@ def test_a_pair_of_which_one_layer_is_used():
 def test_autocast():
     """Projections run in bfloat16, the state stays float32, and float32 parameters get float32 gradients."""
     mixer = Pair().to(DEVICE)
-    projected_states = torch.randn(1, 3, 12, device=DEVICE)
+    projected_states = torch.randn(1, 2, 12, device=DEVICE)
     expected = mixing_gradients(mixer, mixer, projected_states)
     with torch.autocast(DEVICE, dtype=torch.bfloat16):
         found = mixing_gradients(mixer, mixer, projected_states)
@@ -391,8 +409,9 @@ def test_autocast_does_not_reach_into_the_operators():
 
 def test_compiles_without_graph_breaks():
     mixer = Pair().to(DEVICE)
-    compiled = torch.compile(mixer, fullgraph=True, backend="aot_eager")
-    for length in (2, 3):
+    # With any length from the start: it is compiled once.
+    compiled = torch.compile(mixer, fullgraph=True, backend="aot_eager", dynamic=True)
+    for length in (3, 2):
         projected_states = torch.randn(1, length, 12, device=DEVICE)
         found, expected = (mixing_gradients(one, mixer, projected_states) for one in (compiled, mixer))
         assert all(relative_error(*pair) < 1e-5 for pair in zip(found, expected, strict=True))
@@ -413,7 +432,7 @@ def test_exports_with_any_length():
 
 def test_gradient_checkpointing():
     mixer = Pair().to(DEVICE)
-    projected_states = torch.randn(1, 3, 12, device=DEVICE)
+    projected_states = torch.randn(1, 2, 12, device=DEVICE)
 
     def checkpointed(states):
         return torch.utils.checkpoint.checkpoint(mixer, states, use_reentrant=False)
@@ -423,7 +442,7 @@ def test_gradient_checkpointing():
 
 
 @pytest.mark.parametrize("name", ["scan", "convolution"])
-@pytest.mark.parametrize("count", [1, 2])
+@pytest.mark.parametrize("count", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_opcheck(name, count):
     generator = torch.Generator().manual_seed(0)
     leaves, rest = [], ()
@@ -460,10 +479,11 @@ def test_padded_clips_are_those_alone(monkeypatch):
     """More heads, poolings and lengths: test_variable_length_ssamba.py, which takes long under the interpreter."""
     monkeypatch.setenv("HF_AUDIO_SSM_BACKEND", "triton")
     torch.manual_seed(0)
-    grid = {"patch_size": (16, 1), "frequency_stride": 16, "time_stride": 1, "num_mel_bins": 16, "max_length": 12}
+    grid = {"patch_size": (16, 1), "frequency_stride": 16, "time_stride": 1, "num_mel_bins": 16, "max_length": 5}
     config = SsambaConfig(hidden_size=8, num_hidden_layers=2, state_size=4, num_labels=3, drop_path_rate=0.0, **grid)
     model = SsambaForAudioClassification(config).to(DEVICE)
-    frames, labels = (5, 12, 1), torch.tensor([0, 2, 1], device=DEVICE)
+    # The longest clip has two chunks of tokens.
+    frames, labels = (2, 5), torch.tensor([0, 2], device=DEVICE)
     clips = [torch.randn(length, 16, device=DEVICE) for length in frames]
     padded = nn.utils.rnn.pad_sequence(clips, batch_first=True, padding_value=1e3)
     mask = nn.utils.rnn.pad_sequence([torch.ones(length, dtype=torch.int32) for length in frames], True).to(DEVICE)
