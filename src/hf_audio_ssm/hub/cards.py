@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Model cards of trained models: templates of the package, filled with what a run did and measured."""
 
+import functools
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from huggingface_hub import ModelCard, ModelCardData
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from transformers import PreTrainedModel
 from transformers.feature_extraction_utils import FeatureExtractionMixin
 
@@ -43,6 +44,22 @@ def original_work(model_type: str) -> OriginalWork | None:
     return ENCODERS[model_type].original_work if model_type in ENCODERS else None
 
 
+@functools.cache
+def _read_template(name: str) -> Template:
+    """A template, compiled."""
+    # The templates of `ModelCard.from_template` cannot share parts.
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters["literal"] = json.dumps
+    environment.filters["cell"] = lambda value: str(value).replace("|", "\\|")
+    return environment.get_template(name)
+
+
 def fill_card(template: str, card_data: ModelCardData, model_name: str, **fields: Any) -> ModelCard:
     """
     Fills a template.
@@ -55,19 +72,9 @@ def fill_card(template: str, card_data: ModelCardData, model_name: str, **fields
             (`./folder/inner`).
         fields: The other fields of the template.
     """
-    # The templates of `ModelCard.from_template` cannot share parts.
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters["literal"] = json.dumps
-    environment.filters["cell"] = lambda value: str(value).replace("|", "\\|")
     is_on_hub = model_on_hub(model_name) is not None
     title = model_name.split("/")[-1] if is_on_hub else model_name.removeprefix("./")
-    text = environment.get_template(template).render(
+    text = _read_template(template).render(
         card_data=card_data.to_yaml(),
         version=__version__,
         model_name=model_name,
