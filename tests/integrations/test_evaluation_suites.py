@@ -86,9 +86,7 @@ class TestXares:
     def encoder(self, folder, monkeypatch):
         """As X-ARES makes it: from the file, without arguments."""
         monkeypatch.setenv(MODEL_VARIABLE, str(folder))
-        spec = importlib.util.spec_from_file_location(
-            "encoder_file", Path(integrations.__file__).parent / "xares.py"
-        )
+        spec = importlib.util.spec_from_file_location("encoder_file", Path(integrations.__file__).parent / "xares.py")
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
         (name,) = (name for name in vars(module) if name.endswith("Encoder"))

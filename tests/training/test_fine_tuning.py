@@ -259,7 +259,7 @@ def test_metrics_that_are_undefined_do_not_end_training(tmp_path, encoder):
 
 @pytest.mark.parametrize("augmentation", [{}, {"mixup": 0.5, "frequency_mask": 16, "time_mask": 8, "noise": True}])
 def test_training_learns(clips, encoder, tmp_path, augmentation):
-    trainer = make(clips, encoder, tmp_path, AugmentationArguments(**augmentation).make(), num_train_epochs=25, learning_rate=1e-2,
+    trainer = make(clips, encoder, tmp_path, AugmentationArguments(**augmentation).make(), num_train_epochs=40, learning_rate=1e-2,
                    dataloader_num_workers=0 if not augmentation else 1)  # fmt: skip
     trainer.train()
     metrics = trainer.predict(clips.splits["test"]).metrics
