@@ -180,7 +180,7 @@ def test_names_are_drawn_as_they_are(tmp_path):
 
 
 def test_the_whole_flow_and_again_from_its_checkpoint(tones, tmp_path, capsys, single_thread):
-    arguments = quickstart.QuickstartArguments(str(tones), str(tmp_path / "first"), epochs=25, batch_size=4)
+    arguments = quickstart.QuickstartArguments(str(tones), str(tmp_path / "first"), epochs=50, batch_size=4)
     # Two clips of pure tones a class apart: anything less is a broken flow.
     assert quickstart.main(arguments) == 1.0
     out = capsys.readouterr().out
@@ -197,7 +197,7 @@ def test_the_whole_flow_and_again_from_its_checkpoint(tones, tmp_path, capsys, s
     assert (accuracy.metric_type, accuracy.dataset_split, accuracy.metric_value) == ("accuracy", "test", 1.0)
     for said in (
         "| Started from | new weights |",
-        "| Training | 50 steps of 4 clips, 25 times over the data |",
+        "| Training | 100 steps of 4 clips, 50 times over the data |",
         "drawn from all clips",
     ):
         assert said in card.text

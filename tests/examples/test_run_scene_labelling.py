@@ -98,7 +98,7 @@ def test_the_whole_flow(tones, tmp_path, capsys):
     torch.set_num_threads(1)
     output_dir = tmp_path / "out"
     arguments = {"data_dir": str(tones), "output_dir": str(output_dir), "scene_seconds": 3.0, "test_scenes": 4}
-    scores = run_scene_labelling.main(SceneArguments(**arguments, steps=40, batch_size=4))
+    scores = run_scene_labelling.main(SceneArguments(**arguments, steps=60, batch_size=4))
     assert scores["second_f1"] > 0.9
     assert scores["event_f1"] > 0.8
     assert "true events in 4 test scenes" in capsys.readouterr().out

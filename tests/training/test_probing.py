@@ -215,7 +215,7 @@ def test_probes_of_frames(clips, tmp_path, model_type):
     """Of either encoder on patches as tall as the spectrogram; the frozen encoder stays as it was."""
     frames = {"patch_size": [128, 2], "frequency_stride": 128, "time_stride": 2}
     checkpoint = str(save_encoder(tmp_path / "encoder", model_type, **frames))
-    arguments = ComparisonArguments(str(tmp_path), methods=["knn", *CLASSIFIER_TYPES], epochs=15, batch_size=10)
+    arguments = ComparisonArguments(str(tmp_path), methods=["knn", *CLASSIFIER_TYPES], epochs=30, batch_size=10)
     comparison = Comparison(ClassifierArguments(checkpoint), clips, arguments)
     assert comparison.base_model.config.patch_grid() == (1, 16)
     weights = comparison.base_model.base_model.state_dict()
