@@ -20,6 +20,27 @@ os.environ |= {"HF_ENDPOINT": HUB.address, "HF_HOME": _HOME.name, "HF_HUB_DISABL
 # What runs on this machine is not behind a proxy, and needs no name of it, which may take minutes to look up.
 os.environ |= dict.fromkeys(("NO_PROXY", "no_proxy"), "127.0.0.1,localhost") | {"GLOO_SOCKET_IFNAME": "lo"}
 
+# Begun last, the longest files would leave one of two workers idle.
+LONGEST_FILES = (
+    "ops/test_triton.py",
+    "ops/test_triton_modules.py",
+    "docs/test_readme_to_hub.py",
+    "pretraining/test_continued_pretraining.py",
+    "examples/test_tuning_scripts.py",
+    "training/test_probing.py",
+    "docs/test_pretraining_docs.py",
+    "examples/test_space.py",
+    "docs/test_ssast_docs.py",
+    "docs/test_docs.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Runs the longest files first, and all others in their order."""
+    folder, last = Path(__file__).parent, len(LONGEST_FILES)
+    places = {folder / name: place for place, name in enumerate(LONGEST_FILES)}
+    items.sort(key=lambda item: places.get(item.path, last))
+
 
 @pytest.fixture
 def tones(tmp_path):

@@ -20,6 +20,8 @@ from hf_audio_ssm.models import ENCODERS
 @pytest.fixture
 def transformers_log(caplog, monkeypatch):
     monkeypatch.setattr(logging.getLogger("transformers"), "propagate", True)
+    # Commands that ran in this process before have set another.
+    caplog.set_level(logging.WARNING, logger="transformers")
     return caplog
 
 
