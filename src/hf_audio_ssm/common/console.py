@@ -4,8 +4,8 @@
 
 import logging
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 
 
 def print_error(error: BaseException) -> None:
@@ -20,14 +20,19 @@ def _is_no_retry(record: logging.LogRecord) -> bool:
 
 
 @contextmanager
-def without_retries() -> Iterator[None]:
+def filtered_log(name: str, is_shown: Callable[[logging.LogRecord], bool]) -> Iterator[None]:
+    """Hides the messages of the logger `name` that are not to be shown."""
+    logger = logging.getLogger(name)
+    logger.addFilter(is_shown)
+    try:
+        yield
+    finally:
+        logger.removeFilter(is_shown)
+
+
+def without_retries() -> AbstractContextManager[None]:
     """
     Hides the lines that huggingface_hub logs for each attempt at a request. If all attempts fail, its error tells why. Its
     other messages are shown: that it waits because the Hub asked for it, and warnings of the Hub.
     """
-    logger = logging.getLogger("huggingface_hub.utils._http")
-    logger.addFilter(_is_no_retry)
-    try:
-        yield
-    finally:
-        logger.removeFilter(_is_no_retry)
+    return filtered_log("huggingface_hub.utils._http", _is_no_retry)

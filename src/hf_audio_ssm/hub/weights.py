@@ -2,13 +2,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """The tasks that a checkpoint can be loaded for, and the check of its weights by the rule that `hub.loading` states."""
 
-import logging
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager
 from typing import Any, NamedTuple
 
 from transformers import PreTrainedModel
 
+from ..common.console import filtered_log
 from ..common.errors import InputError
 from ..models import ENCODERS
 
@@ -77,19 +77,9 @@ def list_names(names: Iterable[str]) -> str:
     return ", ".join(ordered[:MAX_NAMES]) + (f" and {rest} more" if rest > 0 else "")
 
 
-@contextmanager
-def without_reports() -> Iterator[None]:
-    """Keeps back transformers' tables of missing and unexpected weights, which [`check_weights`] judges."""
-
-    def is_no_report(record: logging.LogRecord) -> bool:
-        return "LOAD REPORT" not in record.getMessage()
-
-    logger = logging.getLogger("transformers.modeling_utils")
-    logger.addFilter(is_no_report)
-    try:
-        yield
-    finally:
-        logger.removeFilter(is_no_report)
+def without_reports() -> AbstractContextManager[None]:
+    """Hides transformers' tables of missing and unexpected weights, which [`check_weights`] judges."""
+    return filtered_log("transformers.modeling_utils", lambda record: "LOAD REPORT" not in record.getMessage())
 
 
 def check_weights(

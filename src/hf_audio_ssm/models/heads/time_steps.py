@@ -117,11 +117,12 @@ def pool_steps(
         sums = torch.where(patch_attention_mask[..., None], patches, 0).unflatten(1, grid).sum(dim=1)
         counts = patch_attention_mask.unflatten(1, grid).sum(dim=1)
     columns, is_used = find_columns(config, counts.shape[1], patches.device)
-    begins = begin_in_clip(config, counts > 0, len(columns))
-    counts = torch.where(is_used, counts[:, columns], 0).sum(dim=2)
+    step_counts = torch.where(is_used, counts[:, columns], 0).sum(dim=2)
     sums = torch.where(is_used[..., None], sums[:, columns], 0).sum(dim=2)
-    means = sums / counts.clamp(min=1)[..., None]
-    return means, None if patch_attention_mask is None else begins & (counts > 0)
+    means = sums / step_counts.clamp(min=1)[..., None]
+    if patch_attention_mask is None:
+        return means, None
+    return means, begin_in_clip(config, counts > 0, len(columns)) & (step_counts > 0)
 
 
 def cut_steps(
