@@ -1,3 +1,3 @@
 # Copyright 2026 The hf-audio-ssm authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Errors, messages, files, the version and old names of modules. Imports nothing else of the package."""
+"""Errors, messages, printable strings, files, the version and old names of modules. Imports nothing else of the package."""
