@@ -5,6 +5,8 @@ from pathlib import Path
 import pytest
 from markdown_it import MarkdownIt
 
+from hf_audio_ssm.common.console import print_error
+from hf_audio_ssm.common.errors import ClipError, InputError
 from hf_audio_ssm.common.printable import markdown_code, markdown_text, printable
 
 
@@ -43,6 +45,23 @@ def test_other_objects_are_converted_and_long_strings_lose_their_middle():
     assert printable("short", limit=5) == "short"
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        InputError("no\n  \x1b[31mx\x1b[0m"),
+        ClipError("no\n", " \x1b[31mx\x1b[0m"),
+        OSError("no\n\n\x1b[31mx\x1b[0m\r"),
+    ],
+)
+def test_errors_have_one_printable_line(error, capsys):
+    print_error(error)
+    line = capsys.readouterr().err
+    assert line.endswith("\\x1b[31mx\\x1b[0m\n")
+    assert line[:-1].isprintable()
+    if isinstance(error, InputError):
+        assert str(error).isprintable()
+
+
 MARKUP = [
     "<img src=x onerror=alert(1)>",
     "<script>alert(1)</script>",
@@ -64,7 +83,7 @@ MARKUP = [
 
 def rendered(markdown: str):
     """The text of a line of Markdown after rendering, and the kinds of its tokens."""
-    tokens = MarkdownIt("gfm-like", {"linkify": False}).parseInline(markdown)[0].children
+    tokens = MarkdownIt("gfm-like", {"linkify": False}).parseInline(markdown)[0].children or ()
     return "".join(token.content for token in tokens), {token.type for token in tokens}
 
 

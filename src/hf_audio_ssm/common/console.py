@@ -7,11 +7,12 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 
+from .printable import one_line
+
 
 def print_error(error: BaseException) -> None:
-    """Prints an error in one line; messages of libraries often have several."""
-    lines = (line.strip() for line in str(error).splitlines())
-    print("error:", " ".join(line for line in lines if line), file=sys.stderr)
+    """Prints an error in one line."""
+    print("error:", one_line(error), file=sys.stderr)
 
 
 def _is_no_retry(record: logging.LogRecord) -> bool:

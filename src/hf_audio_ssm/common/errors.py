@@ -4,9 +4,15 @@
 
 from os import PathLike
 
+from .printable import one_line
+
 
 class InputError(ValueError):
-    """Arguments or data cannot be used. The message says which, what came, and what is expected."""
+    """Arguments or data cannot be used. The message says in one line which, what came, and what is expected."""
+
+    def __str__(self) -> str:
+        # Messages hold names and labels of others, and messages of libraries.
+        return one_line(super().__str__())
 
 
 class ClipError(InputError):
@@ -25,4 +31,4 @@ class ClipError(InputError):
         self.reason = reason
 
     def __str__(self) -> str:
-        return f"{self.clip}: {self.reason}" if self.reason else self.clip
+        return one_line(f"{self.clip}: {self.reason}" if self.reason else self.clip)

@@ -46,6 +46,12 @@ def printable(text: object, limit: int | None = None) -> str:
     return f"{line[: kept - kept // 2]}...{line[len(line) - kept // 2 :]}"
 
 
+def one_line(text: object) -> str:
+    """Joins the lines of a message by spaces, and makes it [`printable`]; messages of libraries often have several lines."""
+    lines = (line.strip() for line in str(text).splitlines())
+    return printable(" ".join(line for line in lines if line))
+
+
 def markdown_text(text: object) -> str:
     """
     Escapes a string for Markdown, behind the beginning of a line or in a table's cell: nothing in it becomes markup or HTML.
