@@ -191,8 +191,8 @@ def scan_into(output: Tensor, tensors: ScanTensors, scale: float, reverse: bool)
 
 
 def _scan_forward(*arguments):
-    *flat, scale, reverse, save_states = arguments
-    tensors = unflatten(flat)
+    tensors = unflatten(arguments[:-3])
+    scale, reverse, save_states = arguments[-3:]
     x, A = tensors.first.x, tensors.first.A
     output, states = empty(x.shape, x.dtype), None
     if save_states:

@@ -4,6 +4,7 @@
 
 from collections.abc import Callable, Sequence
 from functools import wraps
+from itertools import chain
 from typing import NamedTuple
 
 import torch
@@ -85,10 +86,10 @@ def flatten(tensors: ScanTensors) -> tuple[Tensor | None, ...]:
 
 def unflatten(tensors: Sequence[Tensor | None]) -> ScanTensors:
     """The inverse of `flatten`."""
-    second = tensors[TENSORS_PER_DIRECTION:-1]
-    return ScanTensors(
-        Direction(*tensors[:TENSORS_PER_DIRECTION]), None if second[0] is None else Direction(*second), tensors[-1]
-    )
+    second = None
+    if tensors[TENSORS_PER_DIRECTION] is not None:
+        second = Direction._make(tensors[TENSORS_PER_DIRECTION:-1])
+    return ScanTensors(Direction._make(tensors[:TENSORS_PER_DIRECTION]), second, tensors[-1])
 
 
 def _number(index: int) -> str:
@@ -146,8 +147,10 @@ def register_scan(
     backward_operator = getattr(getattr(torch.ops, NAMESPACE), f"{name}_backward").default
 
     def call(*arguments):
-        *layers, scale, reverse, save_states = arguments
-        return operator(*(tensor for layer in layers for tensor in flatten(layer)), scale, reverse, save_states)
+        if num_layers == 1:  # Spares the usual call the time that iterators take.
+            tensors, scale, reverse, save_states = arguments
+            return operator(*flatten(tensors), scale, reverse, save_states)
+        return operator(*chain.from_iterable(map(flatten, arguments[:num_layers])), *arguments[num_layers:])
 
     def fake(*arguments):
         *tensors, _, _, save_states = arguments

@@ -54,40 +54,35 @@ def selective_scan(
             f"hidden_states has shape {tuple(hidden_states.shape)}: expected (batch, length, channels), length and "
             "channels at least 1."
         )
-    batch_size, length, channels = hidden_states.shape
+    sequence = hidden_states.shape
+    batch_size, length, channels = sequence
     if A.dim() != 2 or A.shape[0] != channels or A.shape[1] == 0:
         raise ValueError(f"A has shape {tuple(A.shape)}: expected (channels, state) with {channels} channels.")
-    sequence, states = (batch_size, length, channels), (batch_size, length, A.shape[1])
-    expected = {
-        "time_step": (time_step, sequence),
-        "B": (B, states),
-        "C": (C, states),
-        "D": (D, (channels,)),
-        "gate": (gate, sequence),
-        "time_step_bias": (time_step_bias, (channels,)),
-    }
-    for name, (tensor, shape) in expected.items():
-        if tensor is not None and tuple(tensor.shape) != shape:
-            raise ValueError(f"{name} has shape {tuple(tensor.shape)}: expected {shape}.")
-    for name, (tensor, _) in {"hidden_states": (hidden_states, ()), "A": (A, ()), **expected}.items():
-        if tensor is not None and not tensor.is_floating_point():
+    states, device = (batch_size, length, A.shape[1]), hidden_states.device
+    for name, tensor, shape in (
+        ("hidden_states", hidden_states, sequence),
+        ("time_step", time_step, sequence),
+        ("A", A, A.shape),
+        ("B", B, states),
+        ("C", C, states),
+        ("D", D, (channels,)),
+        ("gate", gate, sequence),
+        ("time_step_bias", time_step_bias, (channels,)),
+    ):
+        if tensor is None:
+            continue
+        if tensor.shape != shape:
+            raise ValueError(f"{name} has shape {tuple(tensor.shape)}: expected {tuple(shape)}.")
+        if not tensor.is_floating_point():
             raise ValueError(f"{name} has dtype {tensor.dtype}: expected a floating point dtype.")
-        if tensor is not None and tensor.device != hidden_states.device:
-            raise ValueError(f"{name} is on {tensor.device}: expected {hidden_states.device}, as hidden_states.")
+        if tensor.device != device:
+            raise ValueError(f"{name} is on {tensor.device}: expected {device}, as hidden_states.")
     parameters = torch.promote_types(hidden_states.dtype, torch.float32)
     zeros = None
     if D is None or time_step_bias is None:
         zeros = torch.zeros(channels, dtype=parameters, device=hidden_states.device)
-    direction = Direction(
-        x=hidden_states,
-        dt=time_step,
-        dt_weight=None,
-        dt_bias=zeros if time_step_bias is None else time_step_bias,
-        A=A,
-        B=B,
-        C=C,
-        D=zeros if D is None else D,
-    )
+    dt_bias = zeros if time_step_bias is None else time_step_bias
+    direction = Direction(hidden_states, time_step, None, dt_bias, A, B, C, zeros if D is None else D)
     chosen = select_backend(hidden_states.device.type, hidden_states.dtype, backend, A.shape[1])
     return run_scan(LayerScan((direction,), gate, reverse), 1.0, chosen)
 
