@@ -10,15 +10,14 @@ waveforms, mixing, filter bank, SpecAugment, noise, roll.
 import os
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 
-from ..audio.decoding import AUDIO_SUFFIXES, MIN_SECONDS
-from ..common.errors import InputError
+from ..audio.decoding import MIN_SECONDS
+from .arguments import AugmentationFields
 
 
 # Waveforms of a batch, their labels (batch, classes), a sampling rate and a generator to new waveforms and labels.
@@ -294,41 +293,8 @@ class Augmentation:
 
 
 @dataclass
-class AugmentationArguments:
-    """The augmentation of training clips; none by default. HfArgumentParser reads these fields."""
-
-    change_waveforms: float = field(
-        default=0.0, metadata={"help": "Probability of each of noise, gain, pitch shift and time stretch of a clip."}
-    )
-    background_dir: str | None = field(
-        default=None, metadata={"help": "Folder of sounds to add to half of the clips, 3 to 30 dB below them."}
-    )
-    impulse_response_dir: str | None = field(
-        default=None, metadata={"help": "Folder of room impulse responses, applied to half of the clips."}
-    )
-    mixup: float = field(default=0.0, metadata={"help": "Share of clips that are mixed, together with their labels."})
-    multi_label_mix: float = field(
-        default=0.0, metadata={"help": "Share of clips that others are added to, with the labels of all."}
-    )
-    frequency_mask: int = field(default=0, metadata={"help": "SpecAugment: width of the masked band, in mel bins."})
-    time_mask: int = field(default=0, metadata={"help": "SpecAugment: length of the masked stretch, in frames."})
-    noise: bool = field(
-        default=False, metadata={"help": "Add noise to the filter bank and roll it in time, as SSAST does."}
-    )
-
-    def __post_init__(self) -> None:
-        for name in ("change_waveforms", "mixup", "multi_label_mix"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise InputError(f"--{name} must be in 0 ... 1, got {getattr(self, name)}")
-        for name in ("frequency_mask", "time_mask"):
-            if getattr(self, name) < 0:
-                raise InputError(f"--{name} must not be negative, got {getattr(self, name)}")
-        for name in ("background_dir", "impulse_response_dir"):
-            folder = getattr(self, name)
-            if folder is not None and not any(
-                path.suffix.lower() in AUDIO_SUFFIXES for path in Path(folder).rglob("*")
-            ):
-                raise InputError(f"--{name} must be a folder with audio, got {folder!r}")
+class AugmentationArguments(AugmentationFields):
+    """The augmentation of training clips; none by default. HfArgumentParser reads the fields."""
 
     def make(self, seed: int = 0) -> Augmentation:
         """Makes the [`Augmentation`], in the order of the original."""

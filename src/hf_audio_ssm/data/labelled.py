@@ -7,7 +7,7 @@ are checked before training starts.
 
 import os
 import warnings
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ import numpy as np
 
 from ..audio.decoding import check_clips
 from ..common.errors import ClipError, InputError
+from .arguments import LabelledDataFields
 from .folders import SPLIT_FOLDERS, find_clips, read_rows, split_folders
 from .label_encodings import draw_missing_splits, encode_labels, has_several_labels
 from .sources import open_source, undecoded
@@ -53,39 +54,8 @@ class LabelledClips:
 
 
 @dataclass
-class LabelledDataArguments:
-    """Labelled clips. HfArgumentParser reads these fields from the command line or a file."""
-
-    data: str = field(
-        metadata={
-            "help": "Folder of audio (split folders, with a folder per label or a metadata.csv), parquet file, saved data "
-            "set, or Hub name, name:configuration or name@split."
-        }
-    )
-    validation_data: str | None = field(default=None, metadata={"help": "Another source for the validation split."})
-    test_data: str | None = field(default=None, metadata={"help": "Another source for the test split."})
-    audio_column: str = field(default="audio", metadata={"help": "Column of the clips."})
-    label_column: str = field(default="label", metadata={"help": "Column of the labels: a label or a list of them."})
-    multi_label: bool = field(
-        default=False, metadata={"help": "Whether a metadata.csv has several labels a clip, separated by ;."}
-    )
-    fold_column: str | None = field(default=None, metadata={"help": "Column of the fold; see --test_folds."})
-    test_folds: list[int] | None = field(
-        default=None,
-        metadata={
-            "help": "With --fold_column: the folds to test on. Each has a run that trains on the others. Default: all."
-        },
-    )
-    check_clips: bool = field(default=True, metadata={"help": "Read every clip once before training starts."})
-    split_seed: int = field(default=0, metadata={"help": "Seed for drawing missing splits."})
-
-    def __post_init__(self) -> None:
-        if self.test_folds is not None and self.fold_column is None:
-            raise InputError(f"--test_folds needs --fold_column, got --test_folds {self.test_folds} alone")
-        if self.fold_column is not None and (self.validation_data or self.test_data):
-            raise InputError(
-                "--fold_column divides --data itself: do not give --validation_data or --test_data with it"
-            )
+class LabelledDataArguments(LabelledDataFields):
+    """Labelled clips. HfArgumentParser reads the fields from the command line or a file."""
 
     def load(self) -> list[LabelledClips]:
         """

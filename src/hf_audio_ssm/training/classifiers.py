@@ -2,8 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The classifier that training starts from: any checkpoint of the package's encoders, with a head for the clips' classes."""
 
-import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -15,62 +14,12 @@ from ..data.labelled import LabelledClips
 from ..data.statistics import filter_bank_statistics
 from ..hub.loading import find_model_class, load_config, load_feature_extractor, load_model
 from ..hub.weights import EncoderWeightsError
-from ..models.heads.classification_heads import CLASSIFIER_TYPES
+from .arguments import ClassifierFields
 
 
 @dataclass
-class ClassifierArguments:
-    """The model that training starts from. HfArgumentParser reads it from the command line or a file."""
-
-    model: str = field(metadata={"help": "Checkpoint or adapters: a folder or a Hub name."})
-    classifier_type: str | None = field(
-        default=None,
-        metadata={
-            "help": f"Head: {', '.join(CLASSIFIER_TYPES)}. Default: the checkpoint's, linear unless it has one."
-        },
-    )
-    freeze_base_model: bool = field(default=False, metadata={"help": "Train the head alone."})
-    frequency_stride: int | None = field(
-        default=None, metadata={"help": "Step between patches in mel bins. Default: the checkpoint's."}
-    )
-    time_stride: int | None = field(
-        default=None, metadata={"help": "Step between patches in frames. Default: the checkpoint's."}
-    )
-    max_length: int | None = field(
-        default=None, metadata={"help": "Frames (10 ms) that clips are cut or padded to. Default: the checkpoint's."}
-    )
-    return_attention_mask: bool = field(
-        default=False,
-        metadata={"help": "Do not read the padding of clips that are shorter than --max_length."},
-    )
-    normalization: str = field(
-        default="keep",
-        metadata={
-            "help": "Mean and standard deviation of the filter banks: keep, data (of the training clips) or a "
-            "preset of the feature extractor."
-        },
-    )
-    binary_cross_entropy: bool = field(
-        default=False, metadata={"help": "Use binary cross-entropy per class for clips of one label."}
-    )
-    config_overrides: str = field(
-        default="{}", metadata={"help": "Other fields of the configuration, as JSON: '{\"num_prototypes\": 10}'."}
-    )
-
-    def __post_init__(self) -> None:
-        try:
-            self.overrides = json.loads(self.config_overrides)
-        except json.JSONDecodeError as error:
-            raise InputError(f"--config_overrides must be JSON, got {self.config_overrides!r} ({error})") from error
-        if not isinstance(self.overrides, dict):
-            raise InputError(f"--config_overrides must map names to values, got {self.config_overrides!r}")
-        if self.classifier_type not in (None, *CLASSIFIER_TYPES):
-            raise InputError(
-                f"--classifier_type must be one of {', '.join(CLASSIFIER_TYPES)}, got {self.classifier_type!r}"
-            )
-        for name in ("classifier_type", "frequency_stride", "time_stride", "max_length"):
-            if getattr(self, name) is not None:
-                self.overrides[name] = getattr(self, name)
+class ClassifierArguments(ClassifierFields):
+    """The model that training starts from. HfArgumentParser reads the fields from the command line or a file."""
 
     def load(self, clips: LabelledClips) -> tuple[FeatureExtractionMixin, PreTrainedModel]:
         """[`load_feature_extractor`] and [`load_model`]."""

@@ -4,27 +4,27 @@
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
 import peft
 from transformers import EvalPrediction, PreTrainedModel, PrinterCallback, set_seed
 
-from ..common.errors import InputError
 from ..data.labelled import LabelledClips
 from ..data.labelled_collator import LabelledClipCollator
 from ..evaluation.metrics import METRICS, make_compute_metrics
 from ..hub.adapters import ADAPTER_METHODS, adapter_config
 from ..hub.cards import describe_training
 from ..models.heads.classification_heads import CLASSIFICATION_HEADS, CLASSIFIER_TYPES
+from .arguments import METHODS as METHODS
+from .arguments import ComparisonArguments, default_methods
 from .classifiers import ClassifierArguments
 from .fine_tuning import FineTuningArguments, FineTuningTrainer, make_trainer
 from .probing import FeatureDataset, extract_features, features_of, knn_scores
 
 
-METHODS = ("knn", *CLASSIFIER_TYPES, *ADAPTER_METHODS, "full")
-DEFAULT_METHODS = ("knn", *(name for name, head in CLASSIFICATION_HEADS.items() if head.compared_by_default))
+DEFAULT_METHODS = default_methods()
 
 # Training arguments of all methods.
 COMMON = {
@@ -41,43 +41,6 @@ RECIPES: dict[str, Mapping[str, Any]] = {
     **dict.fromkeys(ADAPTER_METHODS, {"learning_rate": 5e-3, "weight_decay": 1e-2}),
     "full": {"learning_rate": 1e-3, "weight_decay": 1e-2},
 }
-
-
-@dataclass
-class ComparisonArguments:
-    """What is compared. Parsed from the command line or a file by HfArgumentParser."""
-
-    output_dir: str = field(metadata={"help": "Folder for the table, the picture and the classifiers."})
-    methods: list[str] = field(
-        default_factory=lambda: list(DEFAULT_METHODS),
-        metadata={"help": f"Methods to compare, of {', '.join(METHODS)}. Default: {', '.join(DEFAULT_METHODS)}."},
-    )
-    epochs: int = field(default=50, metadata={"help": "Passes over the training clips, for probes."})
-    encoder_epochs: int = field(
-        default=20,
-        metadata={"help": "Passes over the training clips, for methods that train the encoder: adapters and full."},
-    )
-    batch_size: int = field(default=8, metadata={"help": "Clips in a training step."})
-    seeds: list[int] = field(
-        default_factory=lambda: [0],
-        metadata={"help": "Seeds of the draw of clips, of new weights and of their order."},
-    )
-    cache_dir: str | None = field(
-        default=None,
-        metadata={"help": "Folder that keeps the features of the frozen encoder. Default: keep none."},
-    )
-    adapter_rank: int = field(default=8, metadata={"help": "Rank of LoRA, DoRA and rsLoRA."})
-    adapter_targets: list[str] | None = field(
-        default=None, metadata={"help": "Modules to adapt. Default: all projections of the encoder."}
-    )
-
-    def __post_init__(self) -> None:
-        for method in self.methods:
-            if method not in METHODS:
-                raise InputError(f"--methods must be among {', '.join(METHODS)}, got {method!r}")
-        for name in ("epochs", "encoder_epochs", "batch_size", "adapter_rank"):
-            if getattr(self, name) < 1:
-                raise InputError(f"--{name} must be at least 1, got {getattr(self, name)}")
 
 
 class Comparison:

@@ -41,6 +41,7 @@ from ..data.labelled_collator import LabelledClipCollator
 from ..evaluation.metrics import METRICS, make_compute_metrics
 from ..hub.adapters import save_classifier_config
 from ..hub.card_callback import write_card
+from .arguments import FineTuningFields
 from .weight_decay import is_decayed, no_decay_names
 
 
@@ -50,40 +51,18 @@ LENGTH_STRATEGIES = ("group_by_length", "batch_rebalance")
 
 
 @dataclass
-class FineTuningArguments(TrainingArguments):
+class FineTuningArguments(FineTuningFields, TrainingArguments):
     """
     The arguments of transformers, with the head's learning rate, the schedule and the weight averaging of SSAST's and
     SSAMBA's code.
     """
 
-    head_learning_rate_multiple: float = field(
-        default=1.0, metadata={"help": "Learning rate of the classification head as a multiple of --learning_rate."}
-    )
-    prototype_learning_rate: float = field(
-        default=0.04, metadata={"help": "Learning rate of the prototypes of a prototypical head."}
-    )
-    epoch_decay: float | None = field(
-        default=None,
-        metadata={"help": "Factor on the learning rate from epoch to epoch, in place of --lr_scheduler_type."},
-    )
-    epoch_decay_start: int = field(default=5, metadata={"help": "Epochs before the first --epoch_decay."})
-    epoch_decay_every: int = field(default=1, metadata={"help": "Epochs from one --epoch_decay to the next."})
-    average_from_epoch: int | None = field(
-        default=None, metadata={"help": "First epoch (counted from 1) whose weights go into the average that is kept."}
-    )
-    average_to_epoch: int | None = field(
-        default=None, metadata={"help": "Last epoch whose weights go into the average. Default: the last of all."}
-    )
     # The collator reads columns that the model does not take.
     remove_unused_columns: bool = field(
         default=False, metadata={"help": "Must be false: the collator reads columns that the model does not take."}
     )
     dataloader_pin_memory: bool = field(
         default_factory=torch.cuda.is_available, metadata={"help": "Whether batches lie in pinned memory."}
-    )
-    coupled_weight_decay: bool = field(
-        default=False,
-        metadata={"help": "Use Adam with weight decay in the gradient, as the originals do, instead of AdamW."},
     )
 
     def __post_init__(self) -> None:

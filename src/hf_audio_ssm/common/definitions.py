@@ -1,0 +1,75 @@
+# Copyright 2026 The hf-audio-ssm authors.
+# SPDX-License-Identifier: Apache-2.0
+"""What modules define, read from their source. Importing them would take seconds, which `--help` cannot wait for."""
+
+import ast
+import importlib
+import importlib.util
+from collections.abc import Iterator
+from dataclasses import MISSING
+from pathlib import Path
+from typing import Any
+
+
+def _parse(module: str) -> ast.Module:
+    package, *names = module.split(".")
+    spec = importlib.util.find_spec(package)
+    if spec is None or not spec.submodule_search_locations:
+        raise ModuleNotFoundError(f"No module named {package!r}", name=package)
+    path = Path(spec.submodule_search_locations[0]).joinpath(*names).with_suffix(".py")
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+def read_names(module: str, name: str) -> tuple[str, ...]:
+    """
+    The strings of a tuple, or the keys of a dictionary, that a module assigns to a name.
+
+    Args:
+        module (`str`): The module's full name.
+        name (`str`): The name in it.
+    """
+    try:
+        body = _parse(module).body
+    except OSError:
+        # Installed without its source.
+        return tuple(getattr(importlib.import_module(module), name))
+    for node in body:
+        if isinstance(node, (ast.Assign, ast.AnnAssign)):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            if any(isinstance(target, ast.Name) and target.id == name for target in targets):
+                values = node.value.keys if isinstance(node.value, ast.Dict) else getattr(node.value, "elts", ())
+                return tuple(map(_value, values))
+    raise AttributeError(f"module {module!r} has no attribute {name!r}")
+
+
+def read_fields(module: str, class_name: str) -> Iterator[tuple[str, str, Any, str | None]]:
+    """
+    The fields of a dataclass, in their order.
+
+    Args:
+        module (`str`): The module's full name.
+        class_name (`str`): The dataclass. Fields of the classes that it inherits from are left out.
+
+    Yields:
+        Name, annotation, default and help of a field; `dataclasses.MISSING` and None where the source has no plain value.
+
+    Raises:
+        `OSError`: If the module is installed without its source.
+    """
+    for node in _parse(module).body:
+        if isinstance(node, ast.ClassDef) and node.name == class_name:
+            for entry in node.body:
+                if isinstance(entry, ast.AnnAssign) and isinstance(entry.target, ast.Name):
+                    options: dict[str | None, ast.expr | None] = {"default": entry.value}
+                    if isinstance(entry.value, ast.Call):
+                        options = {keyword.arg: keyword.value for keyword in entry.value.keywords}
+                    metadata = _value(options.get("metadata"))
+                    help_text = metadata.get("help") if isinstance(metadata, dict) else None
+                    yield entry.target.id, ast.unparse(entry.annotation), _value(options.get("default")), help_text
+
+
+def _value(node: ast.expr | None) -> Any:
+    try:
+        return MISSING if node is None else ast.literal_eval(node)
+    except ValueError:
+        return MISSING

@@ -1,0 +1,161 @@
+# Copyright 2026 The hf-audio-ssm authors.
+# SPDX-License-Identifier: Apache-2.0
+"""
+The fields of the arguments of training. This module imports no library that takes long: `--help` needs the fields alone. What is
+done with the fields is in the classes that complete them.
+"""
+
+import json
+from dataclasses import dataclass, field
+from typing import Annotated
+
+from ..common.definitions import read_names
+from ..common.errors import InputError
+
+
+# An argument that is a JSON object, as text; in files, it may also be a mapping.
+JsonText = Annotated[str, "JSON"]
+
+CLASSIFIER_TYPES = read_names("hf_audio_ssm.models.heads.classification_heads", "CLASSIFICATION_HEADS")
+ADAPTER_METHODS = read_names("hf_audio_ssm.hub.adapters", "ADAPTER_METHODS")
+# Of a comparison.
+METHODS = ("knn", *CLASSIFIER_TYPES, *ADAPTER_METHODS, "full")
+
+
+def default_methods() -> tuple[str, ...]:
+    """The methods of a comparison that names none."""
+    from ..models.heads.classification_heads import CLASSIFICATION_HEADS
+
+    return ("knn", *(name for name, head in CLASSIFICATION_HEADS.items() if head.compared_by_default))
+
+
+@dataclass
+class ClassifierFields:
+    """Fields of [`ClassifierArguments`]."""
+
+    _argument_group_name = "model"
+    _completed_by = "hf_audio_ssm.training.classifiers.ClassifierArguments"
+
+    model: str = field(metadata={"help": "Checkpoint or adapters: a folder or a Hub name."})
+    classifier_type: str | None = field(
+        default=None,
+        metadata={
+            "help": f"Head: {', '.join(CLASSIFIER_TYPES)}. Default: the checkpoint's, linear unless it has one."
+        },
+    )
+    freeze_base_model: bool = field(default=False, metadata={"help": "Train the head alone."})
+    frequency_stride: int | None = field(
+        default=None, metadata={"help": "Step between patches in mel bins. Default: the checkpoint's."}
+    )
+    time_stride: int | None = field(
+        default=None, metadata={"help": "Step between patches in frames. Default: the checkpoint's."}
+    )
+    max_length: int | None = field(
+        default=None, metadata={"help": "Frames (10 ms) that clips are cut or padded to. Default: the checkpoint's."}
+    )
+    return_attention_mask: bool = field(
+        default=False,
+        metadata={"help": "Do not read the padding of clips that are shorter than --max_length."},
+    )
+    normalization: str = field(
+        default="keep",
+        metadata={
+            "help": "Mean and standard deviation of the filter banks: keep, data (of the training clips) or a "
+            "preset of the feature extractor."
+        },
+    )
+    binary_cross_entropy: bool = field(
+        default=False, metadata={"help": "Use binary cross-entropy per class for clips of one label."}
+    )
+    config_overrides: JsonText = field(
+        default="{}", metadata={"help": "Other fields of the configuration, as JSON: '{\"num_prototypes\": 10}'."}
+    )
+
+    def __post_init__(self) -> None:
+        try:
+            self.overrides = json.loads(self.config_overrides)
+        except json.JSONDecodeError as error:
+            raise InputError(f"--config_overrides must be JSON, got {self.config_overrides!r} ({error})") from error
+        if not isinstance(self.overrides, dict):
+            raise InputError(f"--config_overrides must map names to values, got {self.config_overrides!r}")
+        if self.classifier_type not in (None, *CLASSIFIER_TYPES):
+            raise InputError(
+                f"--classifier_type must be one of {', '.join(CLASSIFIER_TYPES)}, got {self.classifier_type!r}"
+            )
+        for name in ("classifier_type", "frequency_stride", "time_stride", "max_length"):
+            if getattr(self, name) is not None:
+                self.overrides[name] = getattr(self, name)
+
+
+@dataclass
+class ComparisonArguments:
+    """What is compared. HfArgumentParser reads the fields from the command line or a file."""
+
+    _argument_group_name = "comparison"
+
+    output_dir: str = field(metadata={"help": "Folder for the table, the picture and the classifiers."})
+    methods: list[str] = field(
+        default_factory=list,
+        metadata={
+            "help": f"Methods to compare, of {', '.join(METHODS)}. Default: k-NN and the probes that train fast."
+        },
+    )
+    epochs: int = field(default=50, metadata={"help": "Passes over the training clips, for probes."})
+    encoder_epochs: int = field(
+        default=20,
+        metadata={"help": "Passes over the training clips, for methods that train the encoder: adapters and full."},
+    )
+    batch_size: int = field(default=8, metadata={"help": "Clips in a training step."})
+    seeds: list[int] = field(
+        default_factory=lambda: [0],
+        metadata={"help": "Seeds of the draw of clips, of new weights and of their order."},
+    )
+    cache_dir: str | None = field(
+        default=None,
+        metadata={"help": "Folder that keeps the features of the frozen encoder. Default: keep none."},
+    )
+    adapter_rank: int = field(default=8, metadata={"help": "Rank of LoRA, DoRA and rsLoRA."})
+    adapter_targets: list[str] | None = field(
+        default=None, metadata={"help": "Modules to adapt. Default: all projections of the encoder."}
+    )
+
+    def __post_init__(self) -> None:
+        if not self.methods:
+            self.methods = list(default_methods())
+        for method in self.methods:
+            if method not in METHODS:
+                raise InputError(f"--methods must be among {', '.join(METHODS)}, got {method!r}")
+        for name in ("epochs", "encoder_epochs", "batch_size", "adapter_rank"):
+            if getattr(self, name) < 1:
+                raise InputError(f"--{name} must be at least 1, got {getattr(self, name)}")
+
+
+@dataclass
+class FineTuningFields:
+    """Fields that [`FineTuningArguments`] adds to those of transformers' TrainingArguments."""
+
+    _argument_group_name = "training"
+    _completed_by = "hf_audio_ssm.training.fine_tuning.FineTuningArguments"
+
+    head_learning_rate_multiple: float = field(
+        default=1.0, metadata={"help": "Learning rate of the classification head as a multiple of --learning_rate."}
+    )
+    prototype_learning_rate: float = field(
+        default=0.04, metadata={"help": "Learning rate of the prototypes of a prototypical head."}
+    )
+    epoch_decay: float | None = field(
+        default=None,
+        metadata={"help": "Factor on the learning rate from epoch to epoch, in place of --lr_scheduler_type."},
+    )
+    epoch_decay_start: int = field(default=5, metadata={"help": "Epochs before the first --epoch_decay."})
+    epoch_decay_every: int = field(default=1, metadata={"help": "Epochs from one --epoch_decay to the next."})
+    average_from_epoch: int | None = field(
+        default=None, metadata={"help": "First epoch (counted from 1) whose weights go into the average that is kept."}
+    )
+    average_to_epoch: int | None = field(
+        default=None, metadata={"help": "Last epoch whose weights go into the average. Default: the last of all."}
+    )
+    coupled_weight_decay: bool = field(
+        default=False,
+        metadata={"help": "Use Adam with weight decay in the gradient, as the originals do, instead of AdamW."},
+    )
