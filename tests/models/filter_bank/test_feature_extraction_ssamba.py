@@ -455,8 +455,6 @@ BAD_INPUTS = {
     "3-D tensor": (torch.zeros(2, 2, 16000), ValueError, "`raw_speech` has 3 dimensions"),
     "3-D clip": ([np.zeros((2, 2, 16000))], ValueError, r"`raw_speech\[0\]` has 3 dimensions"),
     "square clip": ([np.zeros((500, 500))], ValueError, r"`raw_speech\[0\]` has shape \(500, 500\)"),
-    "short": (noise(399), ValueError, "`raw_speech` has 399 samples at 16000 Hz, fewer than the 400"),
-    "short clip": ([noise(400), noise(10)], ValueError, r"`raw_speech\[1\]` has 10 samples"),
     "samples first": (np.zeros((16000, 2)), ValueError, "a multi-channel clip belongs in a list"),
     "nan": (np.where(np.arange(16000) == 7, np.nan, 0.1), ValueError, "`raw_speech` holds 1 samples that are NaN"),
     "inf": ([noise(400), np.full(400, np.inf)], ValueError, r"`raw_speech\[1\]` holds 400 samples that are NaN"),
@@ -591,8 +589,8 @@ def test_mean_and_std_refuse_bad_input():
     extractor = SsambaFeatureExtractor()
     with pytest.raises(ValueError, match="`clips` holds no clip"):
         extractor.compute_mean_std([], sampling_rate=SAMPLING_RATE)
-    with pytest.raises(ValueError, match=r"`clips\[1\]` has 10 samples"):
-        extractor.compute_mean_std([noise(400), noise(10)], sampling_rate=SAMPLING_RATE)
+    with pytest.raises(ValueError, match=r"`clips\[1\]` is empty"):
+        extractor.compute_mean_std([noise(400), noise(0)], sampling_rate=SAMPLING_RATE)
     with pytest.raises(ValueError, match="`sampling_rate` is 8000"):
         extractor.compute_mean_std([noise(400)], sampling_rate=8000)
     with pytest.raises(TypeError, match=r"`clips\[0\]`.*load_audio"):

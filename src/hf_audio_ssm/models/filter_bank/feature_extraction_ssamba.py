@@ -14,7 +14,7 @@ from transformers.feature_extraction_sequence_utils import SequenceFeatureExtrac
 from transformers.feature_extraction_utils import BatchFeature
 from transformers.utils import PaddingStrategy, TensorType, logging
 
-from ...audio.frames import FRAME_LENGTH_MS, samples_spanned
+from ...audio.frames import samples_spanned
 from ..patch_encoder.saved_code import SavesCode
 from .kaldi_filter_bank import frame_sizes, hann_window, kaldi_mel_filters, log_mel_blocks
 
@@ -29,11 +29,21 @@ NORMALIZATION_PRESETS = {
     "urbansound8k": {"mean": -5.138443946838379, "std": 4.229961395263672, "max_length": 6144},
 }
 
+# Ambisonics of seventh order; a clip does not have more channels.
+MAX_CHANNELS = 64
+
 
 def _is_array(value: Any) -> bool:
     return isinstance(value, (np.ndarray, torch.Tensor)) or (
         hasattr(value, "__array__") and not isinstance(value, np.generic)
     )
+
+
+def _shape(value: Any) -> tuple[int, ...] | None:
+    """The shape of an array, if possible without reading it; `None` for anything else."""
+    if not _is_array(value):
+        return None
+    return tuple(value.shape) if hasattr(value, "shape") else np.shape(value)
 
 
 def _describe(value: Any) -> str:
@@ -94,20 +104,57 @@ def _read_values(values: Any, name: str) -> torch.Tensor:
     return (samples - full_scale if info.min == 0 else samples) / full_scale
 
 
-def _to_mono(samples: torch.Tensor, name: str) -> torch.Tensor:
-    """Averages the channels, the shorter axis of a 2-D clip; checks the number of dimensions and of samples."""
-    if samples.ndim not in (1, 2):
+def _check_clip_shape(shape: tuple[int, ...], name: str) -> None:
+    if len(shape) not in (1, 2):
         expected = "a clip is 1-D (samples,) or, inside a list, 2-D (channels, samples) or (samples, channels)"
-        raise ValueError(f"`{name}` has {samples.ndim} dimensions, shape {tuple(samples.shape)}; {expected}.")
-    if samples.numel() == 0:
-        raise ValueError(f"`{name}` is empty (shape {tuple(samples.shape)}); expected audio samples.")
-    if samples.ndim == 1:
-        return samples
-    if samples.shape[0] == samples.shape[1]:
+        raise ValueError(f"`{name}` has {len(shape)} dimensions, shape {shape}; {expected}.")
+    if 0 in shape:
+        raise ValueError(f"`{name}` is empty (shape {shape}); expected audio samples.")
+    if len(shape) == 2 and (shape[0] == shape[1] > 1 or min(shape) > MAX_CHANNELS):
         raise ValueError(
-            f"`{name}` has shape {tuple(samples.shape)}; expected a shorter axis, the channels of a 2-D clip."
+            f"`{name}` has shape {shape}; expected a shorter axis of at most {MAX_CHANNELS}, the channels of a 2-D clip."
             " Pass one mono clip as (samples,), several as a list of them."
         )
+
+
+def _refuse_samples_first(shape: tuple[int, int]) -> None:
+    raise ValueError(
+        f"`raw_speech` has shape {shape}, which reads as {shape[0]} clips of {shape[1]} samples; a multi-channel clip belongs in"
+        " a list. (A 2-D array, or a list of lists, is a batch of mono clips, (clips, samples).)"
+    )
+
+
+def _check_batch_array(shape: tuple[int, ...]) -> None:
+    """Checks the shape of an array of clips before anything is made for each of its rows."""
+    if len(shape) > 2:
+        raise ValueError(
+            f"`raw_speech` has {len(shape)} dimensions, shape {shape}; expected one mono clip (samples,) or a batch of mono"
+            " clips (clips, samples). Pass multi-channel clips as a list."
+        )
+    if len(shape) == 2 and shape[0] == 0:
+        raise ValueError(f"`raw_speech` is an empty batch (shape {shape}); expected at least one clip.")
+    if len(shape) == 2 and 0 < shape[1] <= MAX_CHANNELS and shape[1] < shape[0]:
+        _refuse_samples_first(shape)
+
+
+def _check_batch_list(clips: Sequence, frame_length: int) -> None:
+    """Refuses a list of frames, the rows of a clip (samples, channels). Clips may be short, but hardly so many of them."""
+    if len(clips) < frame_length:
+        return
+    first = clips[0]
+    is_row = (
+        isinstance(first[0], Real) if isinstance(first, (list, tuple)) and first else len(_shape(first) or ()) == 1
+    )
+    if is_row and 0 < len(first) <= MAX_CHANNELS:
+        if all(hasattr(clip, "__len__") and len(clip) == len(first) for clip in clips):
+            _refuse_samples_first((len(clips), len(first)))
+
+
+def _to_mono(samples: torch.Tensor, name: str) -> torch.Tensor:
+    """Averages the channels, the shorter axis of a 2-D clip; checks the shape."""
+    _check_clip_shape(tuple(samples.shape), name)
+    if samples.ndim == 1:
+        return samples
     return samples.mean(dim=0 if samples.shape[0] < samples.shape[1] else 1)
 
 
@@ -123,6 +170,12 @@ def _check_number(name: str, value: Any, positive: bool = False) -> float:
     return float(value)
 
 
+def pad_to_frame(clip: torch.Tensor, sampling_rate: int) -> torch.Tensor:
+    """Pads a clip (samples,) that is shorter than a frame with zeros at its end to one frame."""
+    missing = frame_sizes(sampling_rate)[0] - clip.numel()
+    return torch.nn.functional.pad(clip, (0, missing)) if missing > 0 else clip
+
+
 class SsambaFeatureExtractor(SavesCode, SequenceFeatureExtractor):
     r"""
     Constructs a SSAMBA feature extractor.
@@ -130,7 +183,8 @@ class SsambaFeatureExtractor(SavesCode, SequenceFeatureExtractor):
     Turns audio into the input of SSAMBA (arXiv 2405.11831): the waveform minus its mean, Kaldi's log-mel filter bank
     (25 ms Hann frames every 10 ms, pre-emphasis 0.97, power spectrum, from 20 Hz to half the sampling rate, natural
     logarithm with floor 1.1920929e-07, no dither, amplitude not scaled to 16-bit integers), padded or cut to `max_length`
-    frames, then normalised as `(x - mean) / (2 * std)`.
+    frames, then normalised as `(x - mean) / (2 * std)`. A clip that is shorter than one frame is first padded with zeros to
+    one frame.
 
     Args:
         feature_size (`int`, *optional*, defaults to 1):
@@ -230,7 +284,10 @@ class SsambaFeatureExtractor(SavesCode, SequenceFeatureExtractor):
     def _read_clip(
         self, values: Any, name: str, sampling_rate: int | None, resample: bool, device: torch.device
     ) -> torch.Tensor:
-        """Returns one clip as float32 (samples,) on `device`, mono, minus its mean; raises for unusable input."""
+        """
+        Returns one clip as float32 (samples,) on `device`, mono, of at least one frame, minus its mean; raises for unusable
+        input.
+        """
         clip = _to_mono(_read_values(values, name), name)
         if resample and sampling_rate != self.sampling_rate:
             try:
@@ -239,15 +296,7 @@ class SsambaFeatureExtractor(SavesCode, SequenceFeatureExtractor):
                 raise ImportError("`resample=True` needs the soxr package: pip install soxr") from error
             resampled = soxr.resample(clip.cpu().numpy(), sampling_rate, self.sampling_rate)
             clip = torch.from_numpy(np.ascontiguousarray(resampled, dtype=np.float32))
-        clip = clip.to(device)
-
-        frame_length = frame_sizes(self.sampling_rate)[0]
-        if clip.numel() < frame_length:
-            raise ValueError(
-                f"`{name}` has {clip.numel()} samples at {self.sampling_rate} Hz, fewer than the {frame_length} of one"
-                f" frame ({FRAME_LENGTH_MS} ms). (A 2-D array is a batch of mono clips, (clips, samples); a"
-                " multi-channel clip belongs in a list.)"
-            )
+        clip = pad_to_frame(clip.to(device), self.sampling_rate)
         mean = clip.mean()
         # A sum is finite only if every sample is, which spares a pass over the samples.
         if not math.isfinite(mean):
@@ -261,7 +310,7 @@ class SsambaFeatureExtractor(SavesCode, SequenceFeatureExtractor):
         return 1 + (clip.numel() - frame_length) // frame_shift
 
     def _extract_fbank_features(
-        self, clips: list[torch.Tensor], lengths: list[int], names: list[str], outputs: list[torch.Tensor]
+        self, clips: list[torch.Tensor], lengths: list[int], name: str, outputs: list[torch.Tensor]
     ) -> None:
         """Writes the first `lengths[i]` log-mel frames of `clips[i]` to `outputs[i]`, (lengths[i], mel bins)."""
         used = [
@@ -279,7 +328,7 @@ class SsambaFeatureExtractor(SavesCode, SequenceFeatureExtractor):
                 if not math.isfinite(block.sum()):
                     row = int((~torch.isfinite(block.sum(dim=(1, 2)))).nonzero()[0])
                     raise ValueError(
-                        f"`{names[indices[row]]}` holds samples too large for a float32 power spectrum; expected"
+                        f"`{name.format(indices[row])}` holds samples too large for a float32 power spectrum; expected"
                         " amplitudes usually in [-1, 1]."
                     )
                 for i, values in zip(indices, block, strict=True):
@@ -392,7 +441,7 @@ class SsambaFeatureExtractor(SavesCode, SequenceFeatureExtractor):
 
         Raises:
             `ValueError`, `TypeError`: if an argument cannot be used, naming it, what it was and what is expected: no
-            clip, an empty one, one shorter than a frame, NaN or infinite samples, another sampling rate, more than two
+            clip, an empty one, NaN or infinite samples, another sampling rate, more than two
             dimensions, values that are not numbers.
             `ImportError`: if `resample` needs soxr and it is not installed.
         """
@@ -404,18 +453,18 @@ class SsambaFeatureExtractor(SavesCode, SequenceFeatureExtractor):
         if return_attention_mask is None:
             return_attention_mask = self.return_attention_mask
 
-        raw_clips, names = self._split_batch(raw_speech)
+        raw_clips, name = self._split_batch(raw_speech)
         device = self._choose_device(device, raw_clips)
         clips = [
-            self._read_clip(raw_clip, name, sampling_rate, resample, device)
-            for raw_clip, name in zip(raw_clips, names, strict=True)
+            self._read_clip(raw_clip, name.format(index), sampling_rate, resample, device)
+            for index, raw_clip in enumerate(raw_clips)
         ]
         lengths = [self._num_frames(clip) for clip in clips]
         if truncation:
             lengths = [min(length, max_length) for length in lengths]
-        padded_lengths = self._padded_lengths(lengths, names, padding, max_length, return_tensors is not None)
+        padded_lengths = self._padded_lengths(lengths, name, padding, max_length, return_tensors is not None)
         input_values, attention_mask, outputs = self._allocate(lengths, padded_lengths, device)
-        self._extract_fbank_features(clips, lengths, names, outputs)
+        self._extract_fbank_features(clips, lengths, name, outputs)
         for values in input_values:
             self.normalize(values)
 
@@ -431,7 +480,7 @@ class SsambaFeatureExtractor(SavesCode, SequenceFeatureExtractor):
     def _padded_lengths(
         self,
         lengths: list[int],
-        names: list[str],
+        name: str,
         padding: bool | str | PaddingStrategy,
         max_length: int,
         as_array: bool,
@@ -440,7 +489,7 @@ class SsambaFeatureExtractor(SavesCode, SequenceFeatureExtractor):
         strategy, longest = self._padding_strategy(padding), max(lengths)
         if strategy == PaddingStrategy.MAX_LENGTH and longest > max_length:
             raise ValueError(
-                f"`{names[lengths.index(longest)]}` has {longest} frames, more than `max_length` ({max_length}); allow"
+                f"`{name.format(lengths.index(longest))}` has {longest} frames, more than `max_length` ({max_length}); allow"
                 ' `truncation=True`, or pad with `padding="longest"`.'
             )
         if strategy == PaddingStrategy.DO_NOT_PAD:
@@ -487,13 +536,14 @@ class SsambaFeatureExtractor(SavesCode, SequenceFeatureExtractor):
                 The recording's consecutive mono samples at the feature extractor's rate, each (samples,), of any length.
 
         Yields:
-            `torch.Tensor` of shape (frames, num_mel_bins): the frames that each block completes, if any.
+            `torch.Tensor` of shape (frames, num_mel_bins): the frames that each block completes, if any. A recording that
+            is shorter than one frame gives one, padded with zeros, after its last block.
 
         Raises:
             `ValueError`, `TypeError`: if a block cannot be used, see a call. Blocks may be shorter than a frame.
         """
         frame_length, frame_shift, _ = frame_sizes(self.sampling_rate)
-        rest = torch.empty(0)
+        rest, is_begun = torch.empty(0), False
         for index, block in enumerate(blocks):
             name = f"blocks[{index}]"
             samples = _read_values(block, name)
@@ -502,11 +552,18 @@ class SsambaFeatureExtractor(SavesCode, SequenceFeatureExtractor):
             rest = torch.cat((rest, samples.cpu()))
             if len(rest) < frame_length:
                 continue
-            values = torch.empty((self._num_frames(rest), self.num_mel_bins), dtype=torch.float32)
-            self._extract_fbank_features([rest], [len(values)], [name], [values])
+            values = self._stream_frames(rest, name)
             rest = rest[len(values) * frame_shift :]
-            self.normalize(values)
+            is_begun = True
             yield values
+        if len(rest) and not is_begun:
+            yield self._stream_frames(pad_to_frame(rest, self.sampling_rate), name)
+
+    def _stream_frames(self, samples: torch.Tensor, name: str) -> torch.Tensor:
+        """The normalised filter bank of samples (samples,) on the CPU, of at least one frame."""
+        values = torch.empty((self._num_frames(samples), self.num_mel_bins), dtype=torch.float32)
+        self._extract_fbank_features([samples], [len(values)], name, [values])
+        return self.normalize(values)  # type: ignore[return-value]
 
     @staticmethod
     def _padding_strategy(padding: bool | str | PaddingStrategy) -> PaddingStrategy:
@@ -518,34 +575,33 @@ class SsambaFeatureExtractor(SavesCode, SequenceFeatureExtractor):
             allowed = [strategy.value for strategy in PaddingStrategy]
             raise ValueError(f"`padding` must be a bool or one of {allowed}, got {padding!r}.") from error
 
-    @staticmethod
-    def _split_batch(raw_speech: Any) -> tuple[list, list[str]]:
-        """Returns the clips in `raw_speech`, unconverted, and a name for each, to be used in error messages."""
+    def _split_batch(self, raw_speech: Any) -> tuple[list, str]:
+        """
+        Checks the shapes of `raw_speech`. Returns its clips, unconverted, and what they are called in error messages, to be
+        formatted with the clip's index.
+        """
+        shape, name = _shape(raw_speech), "raw_speech[{}]"
         if isinstance(raw_speech, (list, tuple)):
             if len(raw_speech) == 0:
                 raise ValueError("`raw_speech` is an empty list; expected at least one clip.")
             first = raw_speech[0]
-            is_batch = isinstance(first, (list, tuple, dict, str, bytes, os.PathLike)) or (
-                _is_array(first) and np.ndim(first) > 0
-            )
-            clips = list(raw_speech) if is_batch else [raw_speech]
-        elif _is_array(raw_speech):
-            if not isinstance(raw_speech, torch.Tensor):
-                raw_speech = np.asarray(raw_speech)
-            if raw_speech.ndim > 2:
-                raise ValueError(
-                    f"`raw_speech` has {raw_speech.ndim} dimensions, shape {tuple(raw_speech.shape)}; expected one mono"
-                    " clip (samples,) or a batch of mono clips (clips, samples). Pass multi-channel clips as a list."
-                )
-            if raw_speech.ndim == 2 and len(raw_speech) == 0:
-                raise ValueError(
-                    f"`raw_speech` is an empty batch (shape {tuple(raw_speech.shape)}); expected at least one clip."
-                )
-            is_batch = raw_speech.ndim == 2
-            clips = list(raw_speech) if is_batch else [raw_speech]
+            if not isinstance(first, (list, tuple, dict, str, bytes, os.PathLike)) and not _shape(first):
+                return [raw_speech], "raw_speech"
+            _check_batch_list(raw_speech, frame_sizes(self.sampling_rate)[0])
+            clips = list(raw_speech)
+        elif shape is None:
+            return [raw_speech], "raw_speech"
         else:
-            is_batch, clips = False, [raw_speech]
-        return clips, [f"raw_speech[{i}]" for i in range(len(clips))] if is_batch else ["raw_speech"]
+            _check_batch_array(shape)
+            if len(shape) == 2:
+                clips = list(raw_speech if isinstance(raw_speech, torch.Tensor) else np.asarray(raw_speech))
+            else:
+                clips, name = [raw_speech], "raw_speech"
+        for index, clip in enumerate(clips):
+            clip_shape = _shape(clip)
+            if clip_shape is not None:
+                _check_clip_shape(clip_shape, name.format(index))
+        return clips, name
 
     @staticmethod
     def _choose_device(device: str | torch.device | None, clips: list) -> torch.device:
@@ -610,7 +666,7 @@ class SsambaFeatureExtractor(SavesCode, SequenceFeatureExtractor):
             clip = self._read_clip(raw_clip, name, sampling_rate, resample, self._choose_device(device, [raw_clip]))
             length = min(self._num_frames(clip), self.max_length)
             values = torch.empty((length, self.num_mel_bins), dtype=torch.float32, device=clip.device)
-            self._extract_fbank_features([clip], [length], [name], [values])
+            self._extract_fbank_features([clip], [length], name, [values])
             variance, clip_mean = torch.var_mean(values.cpu().double(), correction=0)
             add(values.numel(), clip_mean.item(), variance.item() * values.numel())
             if include_padding and length < self.max_length:
