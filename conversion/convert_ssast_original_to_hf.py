@@ -4,9 +4,8 @@
 
 import sys
 
-from hf_audio_ssm.conversion.checkpoint_conversion import run_converter
-from hf_audio_ssm.conversion.ssast import convert, make_parser
+from hf_audio_ssm.conversion.command_line import main
 
 
 if __name__ == "__main__":
-    sys.exit(run_converter(make_parser(), convert))
+    sys.exit(main("ssast"))

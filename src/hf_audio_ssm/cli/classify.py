@@ -12,7 +12,6 @@ With --json there is one line for each file: {"file": ..., "scores": [{"label": 
 {"file": ..., "error": ...}.
 """
 
-import argparse
 import json
 import sys
 from pathlib import Path
@@ -25,13 +24,7 @@ from ..audio.decoding import read_seconds
 from ..audio.frames import frames_to_seconds, seconds_spanned
 from ..common.errors import InputError
 from ..hub.loading import load_checkpoint
-from .clips import add_clip_arguments, choose_device, exit_code, find_files, read_batches
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the command's arguments."""
-    add_clip_arguments(parser)
-    parser.add_argument("--top_k", type=int, default=5, help="labels to show for each file (default: %(default)s)")
+from .clips import choose_device, exit_code, find_files, read_batches
 
 
 def load_classifier(

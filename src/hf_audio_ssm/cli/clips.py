@@ -2,7 +2,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The audio files that a command is given, read batch by batch."""
 
-import argparse
 import glob
 import sys
 from collections.abc import Callable, Iterator
@@ -15,18 +14,6 @@ from tqdm.auto import tqdm
 from ..audio.decoding import AUDIO_SUFFIXES, read_audio
 from ..common.errors import ClipError, InputError
 from ..data.folders import list_audio
-
-
-def add_clip_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the arguments of every command that runs a model on audio files."""
-    parser.add_argument(
-        "files", nargs="+", metavar="FILE", help="audio files, folders, or patterns such as 'in/**/*.wav'"
-    )
-    parser.add_argument("-m", "--model", required=True, help="a folder, or a repository on the Hub")
-    parser.add_argument("--revision", help="branch, tag or commit of the repository")
-    parser.add_argument("--device", help="where to compute, such as cpu or cuda:1 (default: the GPU if there is one)")
-    parser.add_argument("--batch_size", type=int, default=8, help="files in a batch (default: %(default)s)")
-    parser.add_argument("--json", action="store_true", help="write JSON to the standard output")
 
 
 def choose_device(device: str | None) -> torch.device:

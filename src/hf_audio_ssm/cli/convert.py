@@ -10,7 +10,6 @@ examples:
   hf-audio-ssm convert best_audio_model.pth ssamba-esc50 --dataset esc50 --id2label labels.json
 """
 
-import argparse
 from pathlib import Path
 from typing import Any
 
@@ -22,18 +21,10 @@ from ..conversion.checkpoint_conversion import (
     read_state_dict,
     report_conversion,
 )
-from ..conversion.patch_encoder_conversion import add_patch_encoder_arguments
 
 
 # How the names of the encoder's layers begin, and who converts them with which arguments of their own.
 ORIGINALS = {"v.layers.": (ssamba, "unpaired"), "v.blocks.": (ssast, "num_attention_heads")}
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The command's arguments."""
-    group = add_patch_encoder_arguments(parser)
-    for module, _ in ORIGINALS.values():
-        module.add_arguments(group)
 
 
 def convert_any(

@@ -13,7 +13,6 @@ have a dimension of layers before the hidden size. A .parquet file (needs pyarro
 columns `file` and `clip` and, with --frames, `frames` and `timestamps`.
 """
 
-import argparse
 import json as json_module
 import os
 from pathlib import Path
@@ -25,19 +24,8 @@ import torch
 from ..common.errors import InputError
 from ..common.whole_files import replacing
 from ..hub.loading import load_encoder
-from ..inference.embedding import POOLINGS, ClipEmbedding, embed
-from .clips import add_clip_arguments, choose_device, exit_code, find_files, read_batches
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the command's arguments."""
-    add_clip_arguments(parser)
-    parser.add_argument("-o", "--output", required=True, help="the file to write, .npz or .parquet")
-    parser.add_argument("--pooling", choices=POOLINGS, help="how tokens become one embedding (default: the model's)")
-    parser.add_argument(
-        "--layers", type=int, nargs="+", help="layers to take, counted as hidden states (default: the output)"
-    )
-    parser.add_argument("--frames", action="store_true", help="also write the embeddings along time")
+from ..inference.embedding import ClipEmbedding, embed
+from .clips import choose_device, exit_code, find_files, read_batches
 
 
 def _check_output(output: str) -> Path:

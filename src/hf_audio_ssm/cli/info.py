@@ -9,7 +9,6 @@ examples:
   hf-audio-ssm info outputs/quickstart --json
 """
 
-import argparse
 import json as json_module
 import statistics
 import time
@@ -27,16 +26,6 @@ from .clips import choose_device
 
 RUNS = 3
 CLASSIFICATION_TASKS = ("audio-classification", "audio-frame-classification")
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the command's arguments."""
-    parser.add_argument("model", metavar="MODEL", help="a folder, or a repository on the Hub")
-    parser.add_argument("--revision", help="branch, tag or commit of the repository")
-    parser.add_argument(
-        "--device", help="device to measure on, such as cpu or cuda:1 (default: the GPU if there is one)"
-    )
-    parser.add_argument("--json", action="store_true", help="write JSON to the standard output")
 
 
 @torch.no_grad()

@@ -42,6 +42,14 @@ def read_names(module: str, name: str) -> tuple[str, ...]:
     raise AttributeError(f"module {module!r} has no attribute {name!r}")
 
 
+def read_docstring(module: str) -> str:
+    """The docstring of a module."""
+    try:
+        return ast.get_docstring(_parse(module), clean=False) or ""
+    except OSError:
+        return importlib.import_module(module).__doc__ or ""
+
+
 def read_fields(module: str, class_name: str) -> Iterator[tuple[str, str, Any, str | None]]:
     """
     The fields of a dataclass, in their order.

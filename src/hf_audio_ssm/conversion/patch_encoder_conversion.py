@@ -5,7 +5,6 @@ Conversion of the models that descend from SSAST's code. They share heads, grid 
 converter describes its encoder in an [`Original`].
 """
 
-import argparse
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -28,7 +27,6 @@ from ..models.records import OriginalWork
 from .checkpoint_conversion import (
     CheckpointSource,
     ConversionError,
-    add_common_arguments,
     check_output_dir,
     convert_tensors,
     find_checkpoint,
@@ -38,6 +36,8 @@ from .checkpoint_conversion import (
     shape_of,
     write_checkpoint,
 )
+from .command_line import add_patch_encoder_arguments as add_patch_encoder_arguments
+from .command_line import make_patch_encoder_parser as make_patch_encoder_parser
 from .options import ConversionOptions
 from .patch_grid import PRETRAINING_SIZES, infer_fine_tuned_grid, infer_pretraining_grid
 
@@ -394,29 +394,3 @@ def convert_patch_encoder(
     if options.push_to_hub is not None:
         _push(target, options.push_to_hub, options.private)
     return target
-
-
-def make_patch_encoder_parser(
-    description: str, add_arguments: Callable[[argparse._ActionsContainer], None]
-) -> argparse.ArgumentParser:
-    """A converter's command line, with the arguments that its model alone has."""
-    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add_arguments(add_patch_encoder_arguments(parser))
-    return parser
-
-
-def add_patch_encoder_arguments(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
-    """The arguments of every converter of these originals; returns the group for those of the encoder."""
-    add_common_arguments(parser)
-    group = parser.add_argument_group("what the tensors cannot tell (refused where it contradicts them)")
-    group.add_argument("--frequency_stride", type=int, help="mel bins between patches")
-    group.add_argument("--time_stride", type=int, help="frames between patches")
-    group.add_argument("--max_length", type=int, help="frames of a clip, 10 ms each")
-    group.add_argument("--num_mel_bins", type=int, help="mel bins (128 if a fine-tuned checkpoint)")
-    group.add_argument("--num_masked_patches", type=int, help="patches masked in pretraining")
-    group.add_argument("--pooling", choices=("mean", "cls"), default="mean", help="what the classifier reads")
-    group.add_argument("--id2label", help="names of the classes: a JSON file, JSON text, or separated by commas")
-    group.add_argument("--dataset", choices=tuple(NORMALIZATION_PRESETS), help="whose normalisation was used")
-    group.add_argument("--mean", type=float, help="mean of the log-mel values, if none of these")
-    group.add_argument("--std", type=float, help="standard deviation of the log-mel values")
-    return group

@@ -26,9 +26,11 @@ from ..models import ENCODERS
 from ..models.records import OriginalWork
 from ..models.ssamba.configuration_ssamba import SsambaConfig
 from ..models.ssamba.modeling_ssamba import SsambaForAudioClassification, SsambaForPreTraining
+from . import command_line
 from .checkpoint_conversion import ConversionError, count_layers, shape_of
+from .command_line import add_ssamba_arguments as add_arguments  # noqa: F401 (its name since version 0.1)
 from .options import ConversionOptions
-from .patch_encoder_conversion import Original, convert_patch_encoder, make_patch_encoder_parser
+from .patch_encoder_conversion import Original, convert_patch_encoder
 
 
 def describe(config: SsambaConfig) -> dict[str, str]:
@@ -105,11 +107,6 @@ def convert(checkpoint: str | Path, output_dir: str | Path, unpaired: bool = Fal
     return convert_patch_encoder(ORIGINAL, sizes, checkpoint, output_dir, ConversionOptions(**arguments))
 
 
-def add_arguments(parser: argparse._ActionsContainer) -> None:
-    """The arguments that this model alone has."""
-    parser.add_argument("--unpaired", action="store_true", help="layers follow each other (if_bidirectional false)")
-
-
 def make_parser() -> argparse.ArgumentParser:
     """The command line; its destinations are the arguments of [`convert`]."""
-    return make_patch_encoder_parser(__doc__, add_arguments)
+    return command_line.make_parser("ssamba")

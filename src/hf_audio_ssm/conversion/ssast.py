@@ -26,9 +26,11 @@ from ..models import ENCODERS
 from ..models.records import OriginalWork
 from ..models.ssast.configuration_ssast import SsastConfig
 from ..models.ssast.modeling_ssast import SsastForAudioClassification, SsastForPreTraining
+from . import command_line
 from .checkpoint_conversion import ConversionError, count_layers, shape_of
+from .command_line import add_ssast_arguments as add_arguments  # noqa: F401 (its name since version 0.1)
 from .options import ConversionOptions
-from .patch_encoder_conversion import PUBLISHED_SIZES, Original, convert_patch_encoder, make_patch_encoder_parser
+from .patch_encoder_conversion import PUBLISHED_SIZES, Original, convert_patch_encoder
 
 
 def describe(config: SsastConfig) -> dict[str, str]:
@@ -105,13 +107,6 @@ def convert(
     return convert_patch_encoder(ORIGINAL, sizes, checkpoint, output_dir, ConversionOptions(**arguments))
 
 
-def add_arguments(parser: argparse._ActionsContainer) -> None:
-    """The arguments that this model alone has."""
-    parser.add_argument(
-        "--num_attention_heads", type=int, help="attention heads (of the published widths, one for 64)"
-    )
-
-
 def make_parser() -> argparse.ArgumentParser:
     """The command line; its destinations are the arguments of [`convert`]."""
-    return make_patch_encoder_parser(__doc__, add_arguments)
+    return command_line.make_parser("ssast")
