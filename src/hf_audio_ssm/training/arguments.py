@@ -5,10 +5,10 @@ The fields of the arguments of training. This module imports no library that tak
 done with the fields is in the classes that complete them.
 """
 
-import json
 from dataclasses import dataclass, field
-from typing import Annotated
+from typing import Annotated, Any
 
+from ..common.configuration_files import parse_json
 from ..common.definitions import read_names
 from ..common.errors import InputError
 
@@ -20,6 +20,27 @@ CLASSIFIER_TYPES = read_names("hf_audio_ssm.models.heads.classification_heads", 
 ADAPTER_METHODS = read_names("hf_audio_ssm.hub.adapters", "ADAPTER_METHODS")
 # Of a comparison.
 METHODS = ("knn", *CLASSIFIER_TYPES, *ADAPTER_METHODS, "full")
+
+
+def read_json_map(arguments: Any, name: str) -> dict[str, Any]:
+    """
+    Reads an argument that is a JSON object.
+
+    Args:
+        arguments (`Any`): A dataclass.
+        name (`str`): The argument, a [`JsonText`].
+
+    Raises:
+        [`InputError`]: If it is not one.
+    """
+    text = getattr(arguments, name)
+    try:
+        value = parse_json(text)
+    except ValueError as error:
+        raise InputError(f"--{name} must be JSON, got {text!r} ({error})") from error
+    if not isinstance(value, dict):
+        raise InputError(f"--{name} must map names to values, got {text!r}")
+    return value
 
 
 def default_methods() -> tuple[str, ...]:
@@ -51,7 +72,11 @@ class ClassifierFields:
         default=None, metadata={"help": "Step between patches in frames. Default: the checkpoint's."}
     )
     max_length: int | None = field(
-        default=None, metadata={"help": "Frames (10 ms) that clips are cut or padded to. Default: the checkpoint's."}
+        default=None,
+        metadata={
+            "help": "Frames (10 ms) that clips are cut or padded to. Default: those of the longest clip and of 0.6 s of "
+            "silence, at most a minute."
+        },
     )
     return_attention_mask: bool = field(
         default=False,
@@ -72,12 +97,7 @@ class ClassifierFields:
     )
 
     def __post_init__(self) -> None:
-        try:
-            self.overrides = json.loads(self.config_overrides)
-        except json.JSONDecodeError as error:
-            raise InputError(f"--config_overrides must be JSON, got {self.config_overrides!r} ({error})") from error
-        if not isinstance(self.overrides, dict):
-            raise InputError(f"--config_overrides must map names to values, got {self.config_overrides!r}")
+        self.overrides = read_json_map(self, "config_overrides")
         if self.classifier_type not in (None, *CLASSIFIER_TYPES):
             raise InputError(
                 f"--classifier_type must be one of {', '.join(CLASSIFIER_TYPES)}, got {self.classifier_type!r}"
@@ -136,6 +156,14 @@ class FineTuningFields:
 
     _argument_group_name = "training"
     _completed_by = "hf_audio_ssm.training.fine_tuning.FineTuningArguments"
+    _described_in = ("transformers.training_args", "TrainingArguments")
+    # Those that most runs set.
+    _shown = frozenset(
+        "output_dir num_train_epochs max_steps per_device_train_batch_size per_device_eval_batch_size "
+        "gradient_accumulation_steps learning_rate lr_scheduler_type warmup_steps weight_decay label_smoothing_factor "
+        "bf16 seed dataloader_num_workers eval_strategy save_strategy save_total_limit load_best_model_at_end "
+        "logging_steps report_to resume_from_checkpoint push_to_hub hub_model_id hub_private_repo".split()
+    )
 
     head_learning_rate_multiple: float = field(
         default=1.0, metadata={"help": "Learning rate of the classification head as a multiple of --learning_rate."}
@@ -158,4 +186,11 @@ class FineTuningFields:
     coupled_weight_decay: bool = field(
         default=False,
         metadata={"help": "Use Adam with weight decay in the gradient, as the originals do, instead of AdamW."},
+    )
+    robustness: bool = field(
+        default=True,
+        metadata={"help": "Also test on changed clips: silence around them, another level, and noise."},
+    )
+    robustness_data: str | None = field(
+        default=None, metadata={"help": "Clips of another source with the same labels, to test on as well."}
     )
