@@ -18,37 +18,12 @@ cannot be used ends the run before training, with its path and the reason.
 """
 
 import math
-import os
-import sys
-import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import datasets
-import numpy as np
-import soxr
-import torch
-from matplotlib.figure import Figure
-from small_classifier import label_fields, small_config, train_classifier
-from tqdm import tqdm
-from transformers import (
-    AutoFeatureExtractor,
-    AutoModelForAudioClassification,
-    HfArgumentParser,
-    pipeline,
-    set_seed,
-)
-
-from hf_audio_ssm import SsambaFeatureExtractor, SsambaForAudioClassification
-from hf_audio_ssm.audio.decoding import check_clips, read_audio
-from hf_audio_ssm.audio.frames import FRAMES_PER_SECOND, count_frames, frames_to_seconds
+from hf_audio_ssm.common.boundary import one_line_errors
 from hf_audio_ssm.common.errors import InputError
-from hf_audio_ssm.data.folders import SPLIT_FOLDERS, find_splits, split_folders
-from hf_audio_ssm.data.sources import make_dataset
-from hf_audio_ssm.data.statistics import filter_bank_statistics
-from hf_audio_ssm.hub.card_callback import write_card
-from hf_audio_ssm.hub.cards import Results, classifier_card, describe_training, read_base_model
-from hf_audio_ssm.inference.plots import save_figure
+from hf_audio_ssm.training.command_line import parse_script_arguments
 
 
 SPOKEN_WORDS = Path(__file__).resolve().parent / "spoken_words"
@@ -93,6 +68,38 @@ class QuickstartArguments:
             raise InputError(f"--data_dir must be a folder, got {self.data_dir!r}")
         if Path(self.output_dir).exists() and not Path(self.output_dir).is_dir():
             raise InputError(f"--output_dir must be a folder or a new name, got the file {self.output_dir!r}")
+
+
+if __name__ == "__main__":
+    # --help and errors of usage do not wait for the libraries below.
+    (parsed,) = parse_script_arguments((QuickstartArguments,), __doc__)
+
+import os
+import time
+
+import datasets
+import numpy as np
+import soxr
+import torch
+from matplotlib.figure import Figure
+from small_classifier import label_fields, small_config, train_classifier
+from tqdm import tqdm
+from transformers import (
+    AutoFeatureExtractor,
+    AutoModelForAudioClassification,
+    pipeline,
+    set_seed,
+)
+
+from hf_audio_ssm import SsambaFeatureExtractor, SsambaForAudioClassification
+from hf_audio_ssm.audio.decoding import check_clips, read_audio
+from hf_audio_ssm.audio.frames import FRAMES_PER_SECOND, count_frames, frames_to_seconds
+from hf_audio_ssm.data.folders import SPLIT_FOLDERS, find_splits, split_folders
+from hf_audio_ssm.data.sources import make_dataset
+from hf_audio_ssm.data.statistics import filter_bank_statistics
+from hf_audio_ssm.hub.card_callback import write_card
+from hf_audio_ssm.hub.cards import Results, classifier_card, describe_training, read_base_model
+from hf_audio_ssm.inference.plots import save_figure
 
 
 # ---- Data ----
@@ -327,10 +334,5 @@ def main(arguments: QuickstartArguments) -> float:
 
 
 if __name__ == "__main__":
-    try:
-        (parsed,) = HfArgumentParser(
-            QuickstartArguments, description=__doc__.splitlines()[0]
-        ).parse_args_into_dataclasses()
+    with one_line_errors():
         main(parsed)
-    except InputError as error:
-        sys.exit(f"error: {error}")

@@ -14,24 +14,31 @@ learning curve, of the augmentation and, for clips of one label, of the confusio
 from which `--resume_from_checkpoint true` continues.
 """
 
-import sys
+from hf_audio_ssm.common.boundary import one_line_errors
+from hf_audio_ssm.data.arguments import AugmentationFields, LabelledDataFields
+from hf_audio_ssm.training.arguments import ClassifierFields, FineTuningFields
+from hf_audio_ssm.training.command_line import parse_script_arguments
+
+
+ARGUMENTS = (LabelledDataFields, ClassifierFields, AugmentationFields, FineTuningFields)
+
+if __name__ == "__main__":
+    # --help and errors of usage do not wait for the libraries below.
+    parsed = parse_script_arguments(ARGUMENTS, __doc__)
+
 from collections.abc import Callable
 from pathlib import Path
 
 from transformers import PreTrainedModel, set_seed
 
-from hf_audio_ssm.common.errors import InputError
 from hf_audio_ssm.common.text_files import mean_and_deviation
 from hf_audio_ssm.data.augmentation import AugmentationArguments
+from hf_audio_ssm.data.bad_clips import report_bad_clips
 from hf_audio_ssm.data.labelled import LabelledClips, LabelledDataArguments
 from hf_audio_ssm.inference.plots import plot_augmentation, save_figure
 from hf_audio_ssm.training.classifiers import ClassifierArguments
-from hf_audio_ssm.training.command_line import parse_arguments
 from hf_audio_ssm.training.fine_tuning import FineTuningArguments, FineTuningTrainer, fold_arguments, make_trainer
 from hf_audio_ssm.training.reports import TrainingReport
-
-
-ARGUMENTS = (LabelledDataArguments, ClassifierArguments, AugmentationArguments, FineTuningArguments)
 
 
 def fine_tune(
@@ -52,6 +59,7 @@ def fine_tune(
         picture = plot_augmentation(trainer.data_collator, rows, clips.names)
         save_figure(picture, Path(training.output_dir) / "augmentation.png")
     report = TrainingReport(trainer, clips, classifier.model, data, augmentation)
+    report.announce()
     trainer.train(resume_from_checkpoint=training.resume_from_checkpoint)
     return report.write(save_more)
 
@@ -70,7 +78,7 @@ def main(
     """
     runs = data.load()
     arguments = [fold_arguments(training, clips.fold) for clips in runs]
-    data.check(runs, classifier.load_feature_extractor().sampling_rate)
+    runs = data.check(runs, classifier.load_feature_extractor().sampling_rate)
     results = []
     model_of = load_model or classifier.load_model
     for clips, own in zip(runs, arguments, strict=True):
@@ -79,11 +87,10 @@ def main(
         values = [result[name] for result in results]
         folds = f"{mean_and_deviation(values)} over {len(values)} folds"
         print(f"{name}: {folds if len(values) > 1 else f'{values[0]:.4f}'}")
+    report_bad_clips(training.output_dir, runs[0].bad)
     return results
 
 
 if __name__ == "__main__":
-    try:
-        main(*parse_arguments(ARGUMENTS, sys.argv[1:], __doc__.splitlines()[0]))
-    except InputError as error:
-        sys.exit(f"error: {error}")
+    with one_line_errors():
+        main(*parsed)

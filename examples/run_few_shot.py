@@ -9,23 +9,13 @@ on the frozen encoder, LoRA and full fine-tuning. `output_dir` receives `few_sho
 deviations over the seeds, `few_shot.json`, all values, and `few_shot.png`, the picture.
 """
 
-import json
-import sys
 from dataclasses import dataclass, field
-from pathlib import Path
 
-import numpy as np
-from tqdm import tqdm
-from transformers.utils import logging
-
+from hf_audio_ssm.common.boundary import one_line_errors
 from hf_audio_ssm.common.errors import InputError
-from hf_audio_ssm.common.text_files import markdown_table, write_text
-from hf_audio_ssm.data.labelled import LabelledDataArguments
-from hf_audio_ssm.inference.plots import plot_few_shot, save_figure
-from hf_audio_ssm.training.classifiers import ClassifierArguments
-from hf_audio_ssm.training.command_line import parse_arguments
-from hf_audio_ssm.training.comparison import Comparison, ComparisonArguments
-from hf_audio_ssm.training.probing import draw_few_shot
+from hf_audio_ssm.data.arguments import LabelledDataFields
+from hf_audio_ssm.training.arguments import ClassifierFields, ComparisonArguments
+from hf_audio_ssm.training.command_line import parse_script_arguments
 
 
 @dataclass
@@ -43,6 +33,28 @@ class FewShotArguments(ComparisonArguments):
     shots: list[int] = field(default_factory=lambda: [1, 5, 10], metadata={"help": "Clips a class."})
 
 
+ARGUMENTS = (LabelledDataFields, ClassifierFields, FewShotArguments)
+
+if __name__ == "__main__":
+    # --help and errors of usage do not wait for the libraries below.
+    parsed = parse_script_arguments(ARGUMENTS, __doc__)
+
+import json
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+from transformers.utils import logging
+
+from hf_audio_ssm.common.text_files import markdown_table, write_text
+from hf_audio_ssm.data.bad_clips import report_bad_clips
+from hf_audio_ssm.data.labelled import LabelledDataArguments
+from hf_audio_ssm.inference.plots import plot_few_shot, save_figure
+from hf_audio_ssm.training.classifiers import ClassifierArguments
+from hf_audio_ssm.training.comparison import Comparison
+from hf_audio_ssm.training.probing import draw_few_shot
+
+
 def main(
     data: LabelledDataArguments, classifier: ClassifierArguments, arguments: FewShotArguments
 ) -> dict[str, dict[int, list[float]]]:
@@ -52,7 +64,7 @@ def main(
         raise InputError(
             f"{data.data}: must have one label a clip, as a few clips of each class are drawn; got several labels"
         )
-    data.check([clips], classifier.load_feature_extractor().sampling_rate)
+    (clips,) = data.check([clips], classifier.load_feature_extractor().sampling_rate)
     labels = clips.splits["train"]["label"]
     draws = {
         (shots, seed): draw_few_shot(labels, shots, seed) for shots in arguments.shots for seed in arguments.seeds
@@ -78,16 +90,11 @@ def main(
     write_text(output_dir / "few_shot.json", json.dumps(table, indent=1))
     save_figure(plot_few_shot(table, "accuracy"), output_dir / "few_shot.png")
     print(text)
+    report_bad_clips(output_dir, clips.bad)
     return table
 
 
 if __name__ == "__main__":
     logging.set_verbosity_error()
-    try:
-        main(
-            *parse_arguments(
-                (LabelledDataArguments, ClassifierArguments, FewShotArguments), sys.argv[1:], __doc__.splitlines()[0]
-            )
-        )
-    except InputError as error:
-        sys.exit(f"error: {error}")
+    with one_line_errors():
+        main(*parsed)

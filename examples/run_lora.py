@@ -10,27 +10,20 @@ extractor, a model card, results and pictures; `output_dir/merged` receives an o
 and `pipeline`.
 """
 
-import copy
-import sys
 from dataclasses import dataclass, field
-from pathlib import Path
 
-import peft
-import run_audio_classification
-from transformers import BitsAndBytesConfig, PreTrainedModel
-
+from hf_audio_ssm.common.boundary import one_line_errors
 from hf_audio_ssm.common.errors import InputError
-from hf_audio_ssm.data.augmentation import AugmentationArguments
-from hf_audio_ssm.data.labelled import LabelledClips, LabelledDataArguments
-from hf_audio_ssm.hub.adapters import ADAPTER_METHODS, adapter_config, merge_adapted
-from hf_audio_ssm.training.classifiers import ClassifierArguments
-from hf_audio_ssm.training.command_line import parse_arguments
-from hf_audio_ssm.training.fine_tuning import FineTuningArguments, FineTuningTrainer
+from hf_audio_ssm.data.arguments import AugmentationFields, LabelledDataFields
+from hf_audio_ssm.training.arguments import ADAPTER_METHODS, ClassifierFields, FineTuningFields
+from hf_audio_ssm.training.command_line import parse_script_arguments
 
 
 @dataclass
 class AdapterArguments:
     """The adapters."""
+
+    _argument_group_name = "adapters"
 
     method: str = field(default="lora", metadata={"help": f"One of {', '.join(ADAPTER_METHODS)}."})
     rank: int = field(default=8, metadata={"help": "Rank of LoRA, DoRA and rsLoRA."})
@@ -58,29 +51,48 @@ class AdapterArguments:
         if self.method == "ia3" and self.bias != "none":
             raise InputError(f"--bias must be none with --method ia3, got {self.bias!r}")
 
-    def adapt(self, classifier: ClassifierArguments, clips: LabelledClips) -> peft.PeftModel:
-        """Loads the base model and puts adapters into it."""
-        options = {}
-        if self.load_in_8bit:
-            # The head trains in full precision.
-            options["quantization_config"] = BitsAndBytesConfig(
-                load_in_8bit=True, llm_int8_skip_modules=["classifier"]
-            )
-        base = classifier.load_model(clips, **options)
-        if self.load_in_8bit:
-            base = peft.prepare_model_for_kbit_training(base, use_gradient_checkpointing=False)
-        settings = {} if self.target_modules is None else {"target_modules": self.target_modules}
-        if self.method != "ia3":
-            settings |= {
-                "r": self.rank,
-                "lora_alpha": self.alpha,
-                "lora_dropout": self.adapter_dropout,
-                "bias": self.bias,
-            }
-        try:
-            return peft.get_peft_model(base, adapter_config(base, self.method, **settings))
-        except ValueError as error:
-            raise InputError(f"--target_modules: {error}") from error
+
+ARGUMENTS = (AdapterArguments, LabelledDataFields, ClassifierFields, AugmentationFields, FineTuningFields)
+
+if __name__ == "__main__":
+    # --help and errors of usage do not wait for the libraries below.
+    parsed = parse_script_arguments(ARGUMENTS, __doc__)
+
+import copy
+from pathlib import Path
+
+import peft
+import run_audio_classification
+from transformers import BitsAndBytesConfig, PreTrainedModel
+
+from hf_audio_ssm.data.augmentation import AugmentationArguments
+from hf_audio_ssm.data.labelled import LabelledClips, LabelledDataArguments
+from hf_audio_ssm.hub.adapters import adapter_config, merge_adapted
+from hf_audio_ssm.training.classifiers import ClassifierArguments
+from hf_audio_ssm.training.fine_tuning import FineTuningArguments, FineTuningTrainer
+
+
+def adapt(adapters: AdapterArguments, classifier: ClassifierArguments, clips: LabelledClips) -> peft.PeftModel:
+    """Loads the base model and puts adapters into it."""
+    options = {}
+    if adapters.load_in_8bit:
+        # The head trains in full precision.
+        options["quantization_config"] = BitsAndBytesConfig(load_in_8bit=True, llm_int8_skip_modules=["classifier"])
+    base = classifier.load_model(clips, **options)
+    if adapters.load_in_8bit:
+        base = peft.prepare_model_for_kbit_training(base, use_gradient_checkpointing=False)
+    settings = {} if adapters.target_modules is None else {"target_modules": adapters.target_modules}
+    if adapters.method != "ia3":
+        settings |= {
+            "r": adapters.rank,
+            "lora_alpha": adapters.alpha,
+            "lora_dropout": adapters.adapter_dropout,
+            "bias": adapters.bias,
+        }
+    try:
+        return peft.get_peft_model(base, adapter_config(base, adapters.method, **settings))
+    except ValueError as error:
+        raise InputError(f"--target_modules: {error}") from error
 
 
 def save_merged(trainer: FineTuningTrainer) -> dict[Path, str]:
@@ -101,7 +113,7 @@ def main(
     """Runs once, or once for each fold; returns the metrics on the test split of each run."""
 
     def load_model(clips: LabelledClips) -> PreTrainedModel:
-        model = adapters.adapt(classifier, clips)
+        model = adapt(adapters, classifier, clips)
         model.print_trainable_parameters()
         return model
 
@@ -109,8 +121,5 @@ def main(
 
 
 if __name__ == "__main__":
-    try:
-        arguments = (AdapterArguments, *run_audio_classification.ARGUMENTS)
-        main(*parse_arguments(arguments, sys.argv[1:], __doc__.splitlines()[0]))
-    except InputError as error:
-        sys.exit(f"error: {error}")
+    with one_line_errors():
+        main(*parsed)

@@ -18,19 +18,23 @@ Arguments come from YAML or JSON files, from the command line, or from both. Lat
     skipped_clips.csv     clips that could not be used, and why
 """
 
-import sys
-
-from hf_audio_ssm.common.errors import InputError
+from hf_audio_ssm.common.boundary import one_line_errors
 from hf_audio_ssm.training.command_line import parse_arguments as parse_dataclasses
+from hf_audio_ssm.training.command_line import parse_script_arguments
 from hf_audio_ssm.training.pretraining.arguments import (
     PretrainingArguments,
     PretrainingDataArguments,
     PretrainingModelArguments,
 )
-from hf_audio_ssm.training.pretraining.run import PretrainingRun
 
 
 ARGUMENTS = (PretrainingDataArguments, PretrainingModelArguments, PretrainingArguments)
+
+if __name__ == "__main__":
+    # --help and errors of usage do not wait for the libraries below.
+    parsed = parse_script_arguments(ARGUMENTS, __doc__)
+
+from hf_audio_ssm.training.pretraining.run import PretrainingRun
 
 
 def parse_arguments(
@@ -58,7 +62,5 @@ def main(
 
 
 if __name__ == "__main__":
-    try:
-        main(*parse_arguments(sys.argv[1:]))
-    except InputError as error:
-        sys.exit(f"error: {error}")
+    with one_line_errors():
+        main(*parsed)

@@ -10,25 +10,34 @@ The encoder runs over each clip once (and not again, with --cache_dir); a probe 
 `pipeline`, or its adapters, with a model card. A prototypical probe adds a picture of its prototypes in a test clip.
 """
 
-import sys
+from hf_audio_ssm.common.boundary import one_line_errors
+from hf_audio_ssm.data.arguments import LabelledDataFields
+from hf_audio_ssm.training.arguments import ADAPTER_METHODS, CLASSIFIER_TYPES, ClassifierFields, ComparisonArguments
+from hf_audio_ssm.training.command_line import parse_script_arguments
+
+
+ARGUMENTS = (LabelledDataFields, ClassifierFields, ComparisonArguments)
+
+if __name__ == "__main__":
+    # --help and errors of usage do not wait for the libraries below.
+    parsed = parse_script_arguments(ARGUMENTS, __doc__)
+
 from pathlib import Path
 
 import torch
 from transformers import FeatureExtractionMixin, PreTrainedModel
 from transformers.utils import logging
 
-from hf_audio_ssm.common.errors import InputError
 from hf_audio_ssm.common.text_files import markdown_table, mean_and_deviation, write_text
+from hf_audio_ssm.data.bad_clips import report_bad_clips
 from hf_audio_ssm.data.labelled import LabelledClips, LabelledDataArguments
 from hf_audio_ssm.data.labelled_collator import LabelledClipCollator
-from hf_audio_ssm.hub.adapters import ADAPTER_METHODS, save_adapted
+from hf_audio_ssm.hub.adapters import save_adapted
 from hf_audio_ssm.hub.card_callback import write_card
 from hf_audio_ssm.hub.cards import classifier_card, read_base_model
 from hf_audio_ssm.inference.plots import plot_similarity, save_figure
-from hf_audio_ssm.models.heads.classification_heads import CLASSIFIER_TYPES
 from hf_audio_ssm.training.classifiers import ClassifierArguments
-from hf_audio_ssm.training.command_line import parse_arguments
-from hf_audio_ssm.training.comparison import Comparison, ComparisonArguments
+from hf_audio_ssm.training.comparison import Comparison
 from hf_audio_ssm.training.reports import split_results
 
 
@@ -53,8 +62,7 @@ def main(
     data: LabelledDataArguments, classifier: ClassifierArguments, arguments: ComparisonArguments
 ) -> dict[str, dict[str, list[float]]]:
     """Runs everything; returns the metrics of each method on the test split, a value for each seed."""
-    clips = data.load_one()
-    data.check([clips], classifier.load_feature_extractor().sampling_rate)
+    (clips,) = data.check([data.load_one()], classifier.load_feature_extractor().sampling_rate)
     comparison = Comparison(classifier, clips, arguments)
     output_dir, base_model = Path(arguments.output_dir), read_base_model(classifier.model)
     results: dict[str, dict[str, list[float]]] = {}
@@ -88,18 +96,11 @@ def main(
     text = markdown_table(["", *names], rows)
     write_text(output_dir / "probing.md", text)
     print(text)
+    report_bad_clips(output_dir, clips.bad)
     return results
 
 
 if __name__ == "__main__":
     logging.set_verbosity_error()
-    try:
-        main(
-            *parse_arguments(
-                (LabelledDataArguments, ClassifierArguments, ComparisonArguments),
-                sys.argv[1:],
-                __doc__.splitlines()[0],
-            )
-        )
-    except InputError as error:
-        sys.exit(f"error: {error}")
+    with one_line_errors():
+        main(*parsed)

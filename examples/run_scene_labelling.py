@@ -16,35 +16,12 @@ The trained model is saved with its feature extractor and a model card, beside t
 """
 
 import math
-import sys
-import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
-import pandas as pd
-import soxr
-import torch
-from matplotlib.figure import Figure
-from small_classifier import label_fields, small_config, train_classifier
-from tqdm import tqdm
-from transformers import (
-    AutoFeatureExtractor,
-    AutoModelForAudioFrameClassification,
-    HfArgumentParser,
-    set_seed,
-)
-
-from hf_audio_ssm import SsambaFeatureExtractor, SsambaForAudioFrameClassification
-from hf_audio_ssm.audio.decoding import check_clips, read_audio
-from hf_audio_ssm.audio.frames import FRAMES_PER_SECOND, SECONDS_PER_FRAME, frames_to_seconds
+from hf_audio_ssm.common.boundary import one_line_errors
 from hf_audio_ssm.common.errors import InputError
-from hf_audio_ssm.common.whole_files import replacing
-from hf_audio_ssm.data.folders import SPLIT_FOLDERS, find_splits
-from hf_audio_ssm.evaluation.events import decode_events, event_based_f1, segment_based_f1
-from hf_audio_ssm.hub.card_callback import write_card
-from hf_audio_ssm.hub.cards import Results, classifier_card, describe_training, read_base_model
-from hf_audio_ssm.inference.plots import save_figure
+from hf_audio_ssm.training.command_line import parse_script_arguments
 
 
 SPOKEN_WORDS = Path(__file__).resolve().parent / "spoken_words"
@@ -88,6 +65,36 @@ class SceneArguments:
             raise InputError(f"--max_pause_seconds must be zero or a positive number, got {self.max_pause_seconds}")
         if Path(self.output_dir).exists() and not Path(self.output_dir).is_dir():
             raise InputError(f"--output_dir must be a folder or a new name, got the file {self.output_dir!r}")
+
+
+if __name__ == "__main__":
+    # --help and errors of usage do not wait for the libraries below.
+    (parsed,) = parse_script_arguments((SceneArguments,), __doc__)
+
+import time
+
+import numpy as np
+import pandas as pd
+import soxr
+import torch
+from matplotlib.figure import Figure
+from small_classifier import label_fields, small_config, train_classifier
+from tqdm import tqdm
+from transformers import (
+    AutoFeatureExtractor,
+    AutoModelForAudioFrameClassification,
+    set_seed,
+)
+
+from hf_audio_ssm import SsambaFeatureExtractor, SsambaForAudioFrameClassification
+from hf_audio_ssm.audio.decoding import check_clips, read_audio
+from hf_audio_ssm.audio.frames import FRAMES_PER_SECOND, SECONDS_PER_FRAME, frames_to_seconds
+from hf_audio_ssm.common.whole_files import replacing
+from hf_audio_ssm.data.folders import SPLIT_FOLDERS, find_splits
+from hf_audio_ssm.evaluation.events import decode_events, event_based_f1, segment_based_f1
+from hf_audio_ssm.hub.card_callback import write_card
+from hf_audio_ssm.hub.cards import Results, classifier_card, describe_training, read_base_model
+from hf_audio_ssm.inference.plots import save_figure
 
 
 # ---- Scenes ----
@@ -363,8 +370,5 @@ def main(arguments: SceneArguments) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    try:
-        (parsed,) = HfArgumentParser(SceneArguments, description=__doc__.splitlines()[0]).parse_args_into_dataclasses()
+    with one_line_errors():
         main(parsed)
-    except InputError as error:
-        sys.exit(f"error: {error}")

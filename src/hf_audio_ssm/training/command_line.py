@@ -20,6 +20,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
+from ..common.boundary import one_line_errors
 from ..common.configuration_files import (
     SUFFIXES,
     Setting,
@@ -239,3 +240,19 @@ def parse_arguments(classes: Sequence[type], command_line: Sequence[str], descri
     if unknown:
         raise InputError(f"there is no argument {unknown[0]}{_hint(unknown[0], names)}")
     return tuple(parsed)
+
+
+def parse_script_arguments(classes: Sequence[type], docstring: str) -> tuple[Any, ...]:
+    """
+    Parses the command line of this process, and ends it with one line if that cannot be used. Scripts call this before they
+    import large libraries.
+
+    Args:
+        classes (`Sequence[type]`): Dataclasses.
+        docstring (`str`): That of the script; `--help` begins with its first line.
+
+    Returns:
+        One object of each class, or of the class that completes it.
+    """
+    with one_line_errors():
+        return parse_arguments(classes, sys.argv[1:], docstring.strip().splitlines()[0])

@@ -1,17 +1,18 @@
 # Copyright 2026 The hf-audio-ssm authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Arguments of pretraining: the data, the model and the training. HfArgumentParser reads them from the command line or files."""
+"""
+Arguments of pretraining: the data, the model and the training. HfArgumentParser reads them from the command line or files. This
+module imports no library that takes long: `--help` needs the fields alone.
+"""
 
-import json
+import importlib.util
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from transformers.integrations import is_codecarbon_available
-
 from ...common.errors import InputError
-from ...objectives import objective_class
+from ..arguments import JsonText, read_json_map
 
 
 PLATEAU = "plateau"
@@ -30,21 +31,11 @@ def check_at_least(arguments: Any, minimum: float, *names: str) -> None:
             raise InputError(f"--{name} must be at least {minimum}, got {value}")
 
 
-def read_json_map(arguments: Any, name: str) -> dict[str, Any]:
-    """Reads an argument that is a JSON object."""
-    text = getattr(arguments, name)
-    try:
-        value = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise InputError(f"--{name} must be JSON, got {text!r} ({error})") from error
-    if not isinstance(value, dict):
-        raise InputError(f"--{name} must map names to values, got {text!r}")
-    return value
-
-
 @dataclass
 class PretrainingDataArguments:
     """What to train on."""
+
+    _argument_group_name = "data"
 
     train_data: list[str] = field(
         default_factory=list,
@@ -108,16 +99,18 @@ class PretrainingDataArguments:
 class PretrainingModelArguments:
     """What to train, and what it learns."""
 
+    _argument_group_name = "model"
+
     model_name_or_path: str | None = field(
         default=None, metadata={"help": "Pretrained model to start from. Default: a new model."}
     )
     model_type: str = field(default="ssamba", metadata={"help": "Encoder of a new model."})
-    config_overrides: str = field(
+    config_overrides: JsonText = field(
         default="{}",
         metadata={"help": "Fields of the configuration to change, as JSON: '{\"hidden_size\": 384}'."},
     )
     objective: str = field(default="masked_patches", metadata={"help": "Objective: what the model learns."})
-    objective_options: str = field(default="{}", metadata={"help": "Arguments of the objective, as JSON."})
+    objective_options: JsonText = field(default="{}", metadata={"help": "Arguments of the objective, as JSON."})
     num_masked_patches: int | None = field(
         default=None, metadata={"help": "Patches to mask in training. Default: the share of 400 in 512."}
     )
@@ -129,6 +122,8 @@ class PretrainingModelArguments:
     )
 
     def __post_init__(self) -> None:
+        from ...objectives import objective_class
+
         objective_class(self.objective)
         self.overrides = read_json_map(self, "config_overrides")
         for name in ("num_masked_patches", "generative_loss_weight"):
@@ -142,6 +137,8 @@ class PretrainingModelArguments:
 @dataclass
 class PretrainingArguments:
     """How to train."""
+
+    _argument_group_name = "training"
 
     output_dir: str = field(default="outputs/pretraining", metadata={"help": "Folder for all output."})
     max_steps: int | None = field(
@@ -217,7 +214,7 @@ class PretrainingArguments:
         for name in ("adam_beta1", "adam_beta2"):
             if not 0 <= getattr(self, name) < 1:
                 raise InputError(f"--{name} must be at least 0 and below 1, got {getattr(self, name)}")
-        if self.track_emissions and not is_codecarbon_available():
+        if self.track_emissions and importlib.util.find_spec("codecarbon") is None:
             raise InputError("--track_emissions needs codecarbon: pip install codecarbon")
         if self.lr_scheduler_type not in SCHEDULES:
             raise InputError(
