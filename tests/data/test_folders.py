@@ -3,6 +3,7 @@
 """Folders of audio: labels and splits are found, and folders that cannot be used are refused."""
 
 import csv
+import itertools
 import shutil
 from collections import Counter
 from pathlib import Path
@@ -44,10 +45,11 @@ def test_shipped_splits_are_found_as_they_are():
 
 
 def test_split_folders_under_other_names(tmp_path):
+    seeds = itertools.count()
     for folder, count in (("Training", 3), ("dev", 1)):
         for label in ("a", "b"):
             for index in range(count):
-                write_tone(tmp_path / folder / label / f"{index}.wav", 500)
+                write_tone(tmp_path / folder / label / f"{index}.wav", 500, seed=next(seeds))
     splits = find_splits(tmp_path, seed=0)
     assert labels_by_split(splits) == {split: {"a": n, "b": n} for split, n in zip(SPLITS, (2, 1, 1), strict=True)}
     assert {path.parent.parent.name for path, _ in splits["validation"]} == {"dev"}
@@ -56,10 +58,10 @@ def test_split_folders_under_other_names(tmp_path):
 
 @pytest.mark.parametrize("where", ["split", "root"])
 def test_metadata_labels_win_over_folders(tmp_path, where):
-    rows = []
+    rows, seeds = [], itertools.count()
     for split in SPLITS:
         for index in range(4):
-            write_tone(tmp_path / split / f"{index}.wav", 500)
+            write_tone(tmp_path / split / f"{index}.wav", 500, seed=next(seeds))
             rows.append((split, f"{index}.wav", "NA" if index % 2 else "7"))
     for split in SPLITS if where == "split" else ("",):
         lines = [f"{'' if where == 'split' else s + '/'}{name},{label}" for s, name, label in rows if split in ("", s)]

@@ -14,9 +14,9 @@ from labelled_tones import PITCHES, write_tones
 from hf_audio_ssm import SsambaFeatureExtractor
 from hf_audio_ssm.common.errors import InputError
 from hf_audio_ssm.data.augmentation import Augmentation, Mixup, SpecAugment
-from hf_audio_ssm.data.label_encodings import draw_missing_splits
 from hf_audio_ssm.data.labelled import LabelledDataArguments, label_clips
 from hf_audio_ssm.data.labelled_collator import LabelledClipCollator
+from hf_audio_ssm.data.splits import draw_missing_splits
 
 
 @pytest.fixture(scope="module")

@@ -11,6 +11,26 @@ from pathlib import Path
 from ..common.errors import InputError
 
 
+# What is done with clips that cannot be read.
+BAD_CLIP_POLICIES = ("skip", "stop")
+MAX_BAD_SHARE = 0.05
+BAD_CLIPS_HELP = "What to do about clips that cannot be read: skip (and list) them, or stop."
+MAX_BAD_SHARE_HELP = "Largest share of clips that --bad_clips skip leaves out; the run stops if there are more."
+
+
+def check_bad_clip_fields(bad_clips: str, max_bad_share: float) -> None:
+    """
+    Checks `--bad_clips` and `--max_bad_share`.
+
+    Raises:
+        [`InputError`]: If a value is none of those allowed.
+    """
+    if bad_clips not in BAD_CLIP_POLICIES:
+        raise InputError(f"--bad_clips must be {' or '.join(BAD_CLIP_POLICIES)}, got {bad_clips!r}")
+    if not 0 <= max_bad_share <= 1:
+        raise InputError(f"--max_bad_share must be a share from 0 to 1, got {max_bad_share}")
+
+
 @dataclass
 class LabelledDataFields:
     """Fields of [`LabelledDataArguments`]."""
@@ -38,10 +58,28 @@ class LabelledDataFields:
             "help": "With --fold_column: the folds to test on. Each has a run that trains on the others. Default: all."
         },
     )
+    group_column: str | None = field(
+        default=None,
+        metadata={
+            "help": "Column of a group, such as the speaker, recorder or place: all clips of a group are in one split."
+        },
+    )
     check_clips: bool = field(default=True, metadata={"help": "Read every clip once before training starts."})
     split_seed: int = field(default=0, metadata={"help": "Seed for drawing missing splits."})
+    bad_clips: str = field(default="skip", metadata={"help": BAD_CLIPS_HELP})
+    max_bad_share: float = field(default=MAX_BAD_SHARE, metadata={"help": MAX_BAD_SHARE_HELP})
 
     def __post_init__(self) -> None:
+        check_bad_clip_fields(self.bad_clips, self.max_bad_share)
+        if not self.check_clips and self.bad_clips != "skip":
+            raise InputError("--bad_clips stop needs --check_clips true: bad clips are found by reading all of them")
+        columns = {
+            name: getattr(self, name) for name in ("audio_column", "label_column", "fold_column", "group_column")
+        }
+        for name, column in columns.items():
+            for other in list(columns)[: list(columns).index(name)]:
+                if column is not None and columns[other] == column:
+                    raise InputError(f"--{other} and --{name} must be different columns, got {column!r} for both")
         if self.test_folds is not None and self.fold_column is None:
             raise InputError(f"--test_folds needs --fold_column, got --test_folds {self.test_folds} alone")
         if self.fold_column is not None and (self.validation_data or self.test_data):
@@ -54,9 +92,16 @@ class LabelledDataFields:
 class AugmentationFields:
     """Fields of [`AugmentationArguments`]."""
 
-    _argument_group_name = "augmentation of training clips; none by default"
+    _argument_group_name = "augmentation of training clips"
     _completed_by = "hf_audio_ssm.data.augmentation.AugmentationArguments"
 
+    vary_recordings: bool = field(
+        default=True,
+        metadata={
+            "help": "Draw the speed and the level of each clip, the silence around it, and its noise. If false, and nothing "
+            "else is asked for, clips are trained on as they are."
+        },
+    )
     change_waveforms: float = field(
         default=0.0, metadata={"help": "Probability of each of noise, gain, pitch shift and time stretch of a clip."}
     )

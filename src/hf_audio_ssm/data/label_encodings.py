@@ -6,11 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
 import datasets
-import numpy as np
 
 from ..audio.decoding import clip_name
 from ..common.errors import ClipError, InputError
-from .folders import draw_splits
+from .metadata import clean_text, label_fault
 
 
 # Split -> its clips, in the columns `audio` and `label`.
@@ -28,6 +27,70 @@ def label_type(table: datasets.Dataset) -> datasets.ClassLabel | datasets.Value:
     """The type of a single label."""
     feature = table.features["label"]
     return feature.feature if has_several_labels(table) else feature
+
+
+def clean_labels(tables: Tables, source: str) -> dict[str, datasets.Dataset]:
+    """
+    Labels without spaces around them, so that "dog" and "dog " are one class.
+
+    Args:
+        tables (`Mapping[str, datasets.Dataset]`): The splits.
+        source (`str`): The name of the data in messages.
+
+    Raises:
+        [`InputError`]: If the column holds no labels, or a label is empty or has characters that cannot be printed.
+    """
+    cleaned = {}
+    for split, table in tables.items():
+        feature = table.features["label"]
+        own = getattr(feature, "feature", feature)
+        kinds = ("string", "large_string", "bool", "int", "uint", "float", "null")
+        if isinstance(own, datasets.ClassLabel):
+            cleaned[split] = _clean_class_names(table, own, source)
+        elif not isinstance(own, datasets.Value) or not own.dtype.startswith(kinds):
+            raise InputError(
+                f"{source}: the column of labels must hold text, whole numbers, or lists of these, got {feature}"
+            )
+        elif own.dtype in ("string", "large_string"):
+            cleaned[split] = _clean_texts(table, split)
+        else:
+            cleaned[split] = table
+    return cleaned
+
+
+def _clean_texts(table: datasets.Dataset, split: str) -> datasets.Dataset:
+    labels, is_changed = [], False
+    for row, label in enumerate(table["label"]):
+        for one in label if isinstance(label, list) else [label]:
+            if isinstance(one, str) and (fault := label_fault(one)):
+                raise ClipError(f"{clip_name(table[row]['audio'])} (split {split}, row {row})", f"has {fault}")
+        texts = [
+            clean_text(one) if isinstance(one, str) else one for one in (label if isinstance(label, list) else [label])
+        ]
+        labels.append(texts if isinstance(label, list) else texts[0])
+        is_changed |= labels[-1] != label
+    return _with_labels(table, labels, table.features["label"]) if is_changed else table
+
+
+def _clean_class_names(table: datasets.Dataset, own: datasets.ClassLabel, source: str) -> datasets.Dataset:
+    for name in own.names:
+        if fault := label_fault(name):
+            raise InputError(f"{source}: the ClassLabel has {fault}")
+    names = [clean_text(name) for name in own.names]
+    if names == own.names:
+        return table
+    kept = list(dict.fromkeys(names))
+    index = {number: kept.index(name) for number, name in enumerate(names)}
+    labels = [
+        [index.get(one, one) for one in label] if isinstance(label, list) else index.get(label, label)
+        for label in table["label"]
+    ]
+    feature = datasets.ClassLabel(names=kept)
+    return _with_labels(table, labels, datasets.List(feature) if has_several_labels(table) else feature)
+
+
+def _with_labels(table: datasets.Dataset, labels: list[Any], feature: Any) -> datasets.Dataset:
+    return table.remove_columns("label").add_column("label", labels, feature=feature)
 
 
 def encode_labels(tables: Tables, source: str) -> tuple[list[str], Classes]:
@@ -116,43 +179,3 @@ def _look_up(tables: Tables, index: Mapping[Any, int], expected: str, source: st
             # A list of events may name a class several times.
             classes[split].append(list(dict.fromkeys(index[label] for label in labels)))
     return classes
-
-
-def draw_missing_splits(
-    classes: Sequence[Sequence[int]], strata: Sequence[str], missing: Sequence[str], seed: int, source: str
-) -> dict[str, list[int]]:
-    """
-    Draws the missing splits from the training clips so that each class keeps a training clip.
-
-    Args:
-        classes (`Sequence[Sequence[int]]`): The class indices of each training clip; each class has a clip.
-        strata (`Sequence[str]`): The group of each training clip; the same share of each group is drawn.
-        missing (`Sequence[str]`): The splits to draw.
-        seed (`int`): Seed for the draw.
-        source (`str`): The name of the data in messages.
-
-    Returns:
-        `dict[str, list[int]]`: the clips of each missing split, and those left to "train".
-
-    Raises:
-        [`InputError`]: If there are too few clips.
-    """
-    drawn = draw_splits(strata, missing, seed, source)
-    num_classes = 1 + max(label for labels in classes for label in labels)
-    counts = np.bincount([label for index in drawn["train"] for label in classes[index]], minlength=num_classes)
-    for split in missing:
-        # Clips of a class without training clips go back to train.
-        for index in list(drawn[split]):
-            if not counts[classes[index]].all():
-                drawn[split].remove(index)
-                drawn["train"].append(index)
-                np.add.at(counts, classes[index], 1)
-        # An empty split gets a clip that train can spare.
-        spare = [index for index in drawn["train"] if (counts[classes[index]] > 1).all()]
-        if not drawn[split] and spare:
-            drawn["train"].remove(spare[0])
-            drawn[split].append(spare[0])
-            np.add.at(counts, classes[spare[0]], -1)
-        if not drawn[split]:
-            raise InputError(f"{source}: has too few clips of each label to draw {split} from them")
-    return drawn
