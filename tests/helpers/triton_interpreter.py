@@ -5,7 +5,11 @@
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 
 TESTS = Path(__file__).resolve().parents[1] / "ops" / "test_triton_kernels.py"
@@ -29,3 +33,26 @@ def check_under_the_interpreter(selection: str, marks: str = "not slow") -> None
     )
     assert result.returncode == 0, result.stdout[-10_000:] + result.stderr[-2000:]
     assert " passed" in result.stdout
+
+
+def prepare_once_a_launch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    Makes the interpreter faster. It replaces the functions of Triton's language when a kernel is launched, and again, in 40 % of
+    its time, at each call of a function by a kernel. Within a launch, once for each module of functions is enough.
+    """
+    from triton.runtime import interpreter
+
+    replace_language, launch = interpreter._patch_lang, interpreter.GridExecutor.__call__
+    prepared: set[int] = set()
+
+    def replace_language_once(function: Callable) -> Any:
+        if id(function.__globals__) not in prepared:
+            prepared.add(id(function.__globals__))
+            return replace_language(function)
+
+    def launch_unprepared(*arguments: Any, **named: Any) -> None:
+        prepared.clear()
+        launch(*arguments, **named)
+
+    monkeypatch.setattr(interpreter, "_patch_lang", replace_language_once)
+    monkeypatch.setattr(interpreter.GridExecutor, "__call__", launch_unprepared)

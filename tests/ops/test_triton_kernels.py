@@ -10,6 +10,7 @@ import pytest
 import torch
 from scan_cases import SelectiveSSM, define_mixing, define_scan, gradients_of, make_inputs, relative_error
 from torch import nn
+from triton_interpreter import prepare_once_a_launch
 
 from hf_audio_ssm import SsambaConfig, SsambaForAudioClassification
 from hf_audio_ssm.ops import (
@@ -41,6 +42,12 @@ on_gpu = pytest.mark.skipif(DEVICE != "cuda", reason="needs a GPU")
 TOLERANCE = 2e-5
 LOW_PRECISION = {torch.bfloat16: 2**-8, torch.float16: 2**-11}
 CHUNK_SIZE = 4
+
+
+@pytest.fixture(autouse=True)
+def fast_interpreter(monkeypatch):
+    if triton.is_interpreted():
+        prepare_once_a_launch(monkeypatch)
 
 
 @pytest.fixture(autouse=True)
