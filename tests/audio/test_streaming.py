@@ -241,8 +241,8 @@ def test_unusable_audio_is_refused(tmp_path):
             AudioStream(audio, 16000)
     for block, message in [
         (np.zeros(3), "block 0: must be a mapping with array and sampling_rate"),
-        ({"array": np.zeros((2, 3, 4)), "sampling_rate": 16000}, r"block 0: has shape \(2, 3, 4\)"),
-        ({"array": np.zeros((500, 2)), "sampling_rate": 16000}, r"block 0: has shape \(500, 2\); expected"),
+        ({"array": np.zeros((2, 3, 4)), "sampling_rate": 16000}, r"block 0: has samples of shape \(2, 3, 4\)"),
+        ({"array": np.zeros((500, 2)), "sampling_rate": 16000}, r"block 0: has samples of shape \(500, 2\); expected"),
         ({"array": None, "sampling_rate": 16000}, "block 0: holds values of dtype object"),
         ({"array": np.zeros(3), "sampling_rate": 0}, "block 0: has the sampling rate 0"),
         ({"array": np.zeros(3), "sampling_rate": "16000"}, "block 0: has the sampling rate '16000'"),

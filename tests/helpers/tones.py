@@ -31,20 +31,40 @@ def write_broken_clips(folder: Path) -> dict[str, str]:
     (folder / "broken.wav").write_text("this is no audio")
     (folder / "empty.flac").touch()
     sf.write(folder / "no_samples.wav", np.zeros(0), 16_000)
-    sf.write(folder / "short.wav", np.zeros(300), 16_000)
     sf.write(folder / "nan.wav", np.full(8_000, np.nan), 16_000, subtype="FLOAT")
     sf.write(folder / "huge.wav", np.linspace(-1e25, 1e25, 8_000), 16_000, subtype="FLOAT")
-    for name in ("cut_off.flac", "cut_off.mp3"):
+    (folder / "page.mp3").write_text("<!DOCTYPE html>\n<html>Not found</html>")
+    write_tone(folder / "head.ogg", 500)
+    (folder / "head.ogg").write_bytes((folder / "head.ogg").read_bytes()[:100])
+    return {
+        "broken.wav": "cannot be read as audio (not audio: begins like text)",
+        "empty.flac": "the file is empty",
+        "no_samples.wav": "0 ms of audio",
+        "nan.wav": "NaN, infinite or beyond",
+        "huge.wav": "NaN, infinite or beyond",
+        "page.mp3": "cannot be read as audio (not audio: begins like HTML)",
+        "head.ogg": "cannot be read as audio",
+    }
+
+
+def write_faulty_clips(folder: Path) -> dict[str, str]:
+    """Writes clips that are used although they have a fault; returns what is to be said about each, by file name."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in ("cut_off.flac", "cut_off.mp3", "cut_off.wav"):
         path = folder / name
         write_tone(path, 500, seconds=2)
         path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    write_tone(folder / "unfinished.wav", 500)
+    content = bytearray((folder / "unfinished.wav").read_bytes())
+    content[4:8] = content[40:44] = bytes(4)
+    (folder / "unfinished.wav").write_bytes(content)
+    samples = np.random.default_rng(0).normal(0, 0.1, 8_000)
+    samples[100] = np.nan
+    sf.write(folder / "one_nan.wav", samples, 16_000, subtype="FLOAT")
     return {
-        "broken.wav": "cannot be read as audio",
-        "empty.flac": "the file is empty",
-        "no_samples.wav": "0 ms of audio",
-        "short.wav": "19 ms of audio; at least 25 ms",
-        "nan.wav": "NaN, infinite or beyond",
-        "huge.wav": "NaN, infinite or beyond",
-        "cut_off.flac": "cannot be read as audio",
-        "cut_off.mp3": "is cut off",
+        "cut_off.flac": "is cut off or damaged: ",
+        "cut_off.mp3": "is cut off or damaged: ",
+        "cut_off.wav": "is cut off or damaged: 1.00 s can be read of the 2.00 s that its header promises",
+        "unfinished.wav": "was never finished: its header tells of no audio",
+        "one_nan.wav": "1 samples that are NaN, infinite or beyond 1e+15 are read as zeros",
     }

@@ -114,7 +114,6 @@ def test_streamed_features_are_those_of_the_whole(offset):
 def test_streamed_features_refuse_what_they_cannot_use():
     feature_extractor = SsambaFeatureExtractor()
     assert list(feature_extractor.stream([])) == []
-    assert list(feature_extractor.stream([np.zeros(399, dtype=np.float32)])) == []
     with pytest.raises(ValueError, match=r"`blocks\[1\]` must have the shape \(samples,\), got \(2, 500\)"):
         list(feature_extractor.stream([np.zeros(500), np.zeros((2, 500))]))
 

@@ -187,7 +187,7 @@ def test_refused_arguments(arguments, message):
     [
         (np.zeros(0, dtype=np.float32), "`raw_speech"),
         (np.full(RATE, np.nan, dtype=np.float32), "NaN"),
-        ([noise(1), np.zeros(10, dtype=np.float32)], r"`raw_speech\[1\]` has 10 samples"),
+        ([noise(1), np.zeros(0, dtype=np.float32)], r"`raw_speech\[1\]`"),
     ],
 )
 def test_refused_clips(waveform, message):

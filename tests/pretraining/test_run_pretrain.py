@@ -37,14 +37,11 @@ from hf_audio_ssm.data.pretraining import PretrainingExamples
 from hf_audio_ssm.models.patch_encoder.packing import draw_patchout
 from hf_audio_ssm.objectives.masked_patches import MaskedPatches
 from hf_audio_ssm.training.pretraining import run as pretraining_run
-from hf_audio_ssm.training.pretraining.arguments import (
-    PretrainingArguments,
-    PretrainingModelArguments,
-)
+from hf_audio_ssm.training.pretraining.arguments import PretrainingModelArguments
 from hf_audio_ssm.training.pretraining.evaluation import Evaluation
 from hf_audio_ssm.training.pretraining.model_and_data import load_data, make_model
 from hf_audio_ssm.training.pretraining.run import PretrainingRun
-from hf_audio_ssm.training.pretraining.run_folder import comparable, read_checkpoint
+from hf_audio_ssm.training.pretraining.run_folder import comparable, read_state
 
 
 CONFIGS = Path(run_pretrain.__file__).parent / "configs"
@@ -129,7 +126,7 @@ def test_the_best_model_goes_to_the_hub(clips, tmp_path, run, hub):
 def test_unusable_clips_are_reported_and_the_run_ends_well(clips, tmp_path, run, capsys):
     folder = tmp_path / "mixed"
     shutil.copytree(clips, folder)
-    reasons = {**write_broken_clips(folder), "cut_off.flac": "is cut off"}
+    reasons = write_broken_clips(folder)
     run(folder, tmp_path / "out", num_workers=2)
     with open(tmp_path / "out" / "skipped_clips.csv", newline="") as file:
         rows = {Path(row["clip"]).name: row["reason"] for row in csv.DictReader(file)}
@@ -291,16 +288,17 @@ def test_a_folder_without_audio_is_refused(tmp_path, run):
 )
 def test_the_checkpoint_of_another_run_is_refused(tmp_path, what, name, value, message):
     model, _ = make_model(PretrainingModelArguments(config_overrides=json.dumps(SMALL)))
-    state = {
+    compared = {
         "config": comparable(model.config.to_dict()),
         "data": {"seed": 0, "two_masks": False, "objective": "masked_patches"},
     }
-    (tmp_path / "run.json").write_text(json.dumps(state))
-    arguments = PretrainingArguments(resume_from_checkpoint=str(tmp_path))
-    read_checkpoint(arguments, **state)
-    state[what][name] = value
+    position = {"place": 8, "places": {}, "num_workers": 0}
+    rest = {"step": 2, "best": None, "metrics": {}, "position": [position], "mean_std": [0.0, 1.0], "skipped": {}}
+    (tmp_path / "run.json").write_text(json.dumps({**compared, **rest, "schedule": {}}))
+    assert read_state(tmp_path, **compared)["step"] == 2
+    compared[what][name] = value
     with pytest.raises(InputError, match=message):
-        read_checkpoint(arguments, **state)
+        read_state(tmp_path, **compared)
 
 
 @pytest.mark.parametrize(

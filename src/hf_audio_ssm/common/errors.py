@@ -32,3 +32,21 @@ class ClipError(InputError):
 
     def __str__(self) -> str:
         return one_line(f"{self.clip}: {self.reason}" if self.reason else self.clip)
+
+
+class ClipWarning(UserWarning):
+    """
+    One clip is used although something is wrong with it, such as a file that ends early.
+
+    Args:
+        clip (`str` or `PathLike`): The clip's path, or its name where it has no path.
+        reason (`str`): What is wrong.
+    """
+
+    def __init__(self, clip: str | PathLike, reason: str):
+        super().__init__(str(clip), reason)
+        self.clip = str(clip)
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return one_line(f"{self.clip}: {self.reason}")
