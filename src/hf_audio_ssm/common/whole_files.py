@@ -1,7 +1,8 @@
 # Copyright 2026 The hf-audio-ssm authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Files that are either written whole or left as they were."""
+"""Files that are either written whole or left as they were, and their hashes."""
 
+import hashlib
 import os
 import uuid
 from collections.abc import Iterator
@@ -29,3 +30,12 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
+
+
+def file_sha256(path: str | os.PathLike) -> str:
+    """SHA-256 of a file, in hexadecimal."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()

@@ -6,7 +6,6 @@ checks a folder that transformers loads, with or without the package.
 """
 
 import argparse
-import hashlib
 import logging
 import os
 import pickle
@@ -31,7 +30,9 @@ from transformers import AutoConfig, AutoFeatureExtractor, PreTrainedModel, Sequ
 
 from ..common.console import print_error, without_retries
 from ..common.errors import InputError
+from ..common.whole_files import file_sha256
 from ..models.packaging import flat_code
+from .command_line import add_common_arguments as add_common_arguments
 
 
 logger = logging.getLogger("conversion")
@@ -59,11 +60,7 @@ class CheckpointSource:
 
     def sha256(self) -> str:
         """SHA-256 of the file, in hexadecimal."""
-        digest = hashlib.sha256()
-        with self.path.open("rb") as file:
-            while block := file.read(1 << 20):
-                digest.update(block)
-        return digest.hexdigest()
+        return file_sha256(self.path)
 
 
 def find_checkpoint(
@@ -426,21 +423,6 @@ def write_checkpoint(
                 raise
     except (OSError, SafetensorError) as error:
         raise ConversionError(f"OUTPUT_DIR {target} cannot be written: {error}") from error
-
-
-def add_common_arguments(parser: argparse.ArgumentParser) -> None:
-    """The arguments of every converter: where the checkpoint is, and where the result goes."""
-    parser.add_argument(
-        "checkpoint",
-        metavar="CHECKPOINT",
-        help="a local .pth file, or a Hub repository: org/name with --filename, or org/name/file.pth",
-    )
-    parser.add_argument("output_dir", metavar="OUTPUT_DIR", help="folder to write, new or empty")
-    parser.add_argument("--filename", help="the file in the Hub repository")
-    parser.add_argument("--revision", help="branch, tag or commit of the Hub repository")
-    parser.add_argument("--overwrite", action="store_true", help="replace an earlier conversion in OUTPUT_DIR")
-    parser.add_argument("--push_to_hub", metavar="ORG/NAME", help="upload the result to this model repository")
-    parser.add_argument("--private", action="store_true", help="make the repository private")
 
 
 class _LineFormatter(logging.Formatter):

@@ -28,11 +28,12 @@ from ...hub.emissions import PretrainingEmissions, is_one_machine
 from ...hub.push import explaining_push
 from ...models.patch_encoder.packing import count_kept_patches
 from ...objectives import make_objective
+from ..checkpoints import in_main_process, one_line_errors
 from .arguments import PretrainingArguments, PretrainingDataArguments, PretrainingModelArguments
 from .batches import TrainingBatches
 from .evaluation import Evaluation, Means, to_device
 from .model_and_data import compute_mean_std, load_data, make_model
-from .run_folder import RunFolder, comparable, comparable_arguments, read_checkpoint
+from .run_folder import RunFolder, comparable, comparable_arguments, find_checkpoint, load_state, read_state
 from .schedule import Schedule, make_optimizer
 
 
@@ -140,7 +141,8 @@ class PretrainingRun:
         self.checkpoint: Path | None = None
         self.saved: dict[str, Any] = {}
         if self.arguments.resume_from_checkpoint is not None:
-            self.checkpoint, self.saved = read_checkpoint(self.arguments, **self.compared)
+            self.checkpoint = in_main_process(functools.partial(find_checkpoint, self.arguments))
+            self.saved = read_state(self.checkpoint, **self.compared)
             names = ("step", "best", "metrics")
             self.state = RunState(**{name: self.saved[name] for name in names}, logged_at=self.saved["step"])
 
@@ -207,13 +209,14 @@ class PretrainingRun:
         optimizer = make_optimizer(self.objective, arguments)
         self.model, self.optimizer = self.accelerator.prepare(self.objective, optimizer)
         self.schedule = Schedule(self.optimizer, arguments, self.max_steps, self.objective.greater_is_better)
-        self.accelerator.register_for_checkpointing(self.schedule)
 
     def load_checkpoint(self) -> None:
         """Loads the checkpoint to continue, if there is one."""
         if self.checkpoint is not None:
-            self.accelerator.load_state(self.checkpoint)
             positions = self.saved["position"]
+            load_state(self.accelerator, self.checkpoint, num_processes=len(positions))
+            with one_line_errors(self.checkpoint, "the schedule's state"):
+                self.schedule.load_state_dict(self.saved["schedule"])
             self.batches.load_position(positions[self.accelerator.process_index % len(positions)])
 
     def open_folder(self) -> None:
@@ -415,6 +418,7 @@ class PretrainingRun:
                 "step": state.step,
                 "best": state.best,
                 "metrics": state.metrics,
+                "schedule": self.schedule.state_dict(),
                 "position": self.batches.position(state.step * self.arguments.gradient_accumulation_steps),
                 "mean_std": (extractor.mean, extractor.std),
                 **self.compared,

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from accelerate import Accelerator
-from accelerate.utils import gather_object
+from accelerate.utils import RNG_STATE_NAME, gather_object
 from huggingface_hub import ModelCard
 from torch import nn
 from transformers import FeatureExtractionMixin
@@ -19,9 +19,22 @@ from ...common.errors import InputError
 from ...common.whole_files import replacing
 from ...hub.card_callback import write_card
 from ...objectives import Objective
+from ..checkpoints import (
+    check_manifest,
+    check_values,
+    is_count,
+    is_number,
+    newest_complete,
+    one_line_errors,
+    read_json,
+    write_manifest,
+)
 from .arguments import PretrainingArguments, PretrainingDataArguments, PretrainingModelArguments
+from .random_states import load_random_states, save_random_states
 
 
+# The file of a checkpoint with the state of the run itself.
+STATE = "run.json"
 # Fields of a configuration that say where it came from, or that may change during a run.
 NOT_COMPARED = ("_name_or_path", "architectures", "auto_map", "dtype", "transformers_version")
 
@@ -36,6 +49,14 @@ def replace_folder(partial: Path, folder: Path) -> None:
         shutil.rmtree(old)
     else:
         partial.rename(folder)
+
+
+def restore_interrupted(folder: Path) -> None:
+    """Gives a folder its name again, if a run was killed while [`replace_folder`] replaced it."""
+    for old in folder.glob(".*.old"):
+        replaced = old.with_name(old.name.removeprefix(".").removesuffix(".old"))
+        if not replaced.exists():
+            old.rename(replaced)
 
 
 def steps_in(folder: Path) -> list[Path]:
@@ -63,6 +84,7 @@ class RunFolder:
     def set_aside(self, step: int) -> None:
         """Renames what an earlier run left of steps after `step` to `earlier-...`, so that it is not taken for this run's."""
         if self.accelerator.is_main_process:
+            restore_interrupted(self.path)
             earlier = [
                 folder
                 for kind in ("checkpoints", "evaluations")
@@ -100,11 +122,18 @@ class RunFolder:
         """Writes all that a run needs to continue after `state["step"]`."""
         folder = self.path / "checkpoints" / f"step-{state['step']}"
         partial = self.partial(folder)
+        process = self.accelerator.process_index
         self.accelerator.save_state(partial)
+        # accelerate's file of them is a pickle, and its absence does not end a run.
+        (partial / f"{RNG_STATE_NAME}_{process}.pkl").unlink(missing_ok=True)
+        save_random_states(partial, process, self.accelerator.device)
         positions = gather_object([state["position"]])
         if self.accelerator.is_main_process:
             content = {**state, "position": positions, "skipped": self.skipped}
-            (partial / "run.json").write_text(json.dumps(content, indent=2), encoding="utf-8")
+            (partial / STATE).write_text(json.dumps(content, indent=2), encoding="utf-8")
+        self.accelerator.wait_for_everyone()
+        if self.accelerator.is_main_process:
+            write_manifest(partial)
         self.finish(partial, folder)
         return folder
 
@@ -189,38 +218,117 @@ def comparable_arguments(
     return compared
 
 
-def read_checkpoint(
-    arguments: PretrainingArguments, config: dict[str, Any], data: dict[str, Any]
-) -> tuple[Path, dict]:
+def find_checkpoint(arguments: PretrainingArguments) -> Path:
     """
-    Finds the checkpoint to continue from, and reads its state.
+    Finds the checkpoint to continue from, complete and unchanged.
 
     Args:
         arguments ([`PretrainingArguments`]): Which checkpoint.
+
+    Raises:
+        [`InputError`]: If there is no such checkpoint.
+    """
+    if arguments.resume_from_checkpoint == "latest":
+        folder = Path(arguments.output_dir) / "checkpoints"
+        found = newest_complete(steps_in(folder), say=print)
+        if found is None:
+            raise InputError(f"--resume_from_checkpoint latest: no checkpoint in {folder}")
+        return found
+    checkpoint = Path(str(arguments.resume_from_checkpoint))
+    if not (checkpoint / STATE).is_file():
+        raise InputError(
+            f"--resume_from_checkpoint must be a checkpoint of this script, got {checkpoint}, which has no {STATE}"
+        )
+    check_manifest(checkpoint)
+    return checkpoint
+
+
+def read_state(folder: Path, config: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
+    """
+    Reads the state of the run in a checkpoint.
+
+    Args:
+        folder (`Path`): The checkpoint.
         config (`dict`): What [`comparable`] gives for this run.
         data (`dict`): What [`comparable_arguments`] gives for this run.
 
     Raises:
-        [`InputError`]: If there is no such checkpoint, or another run wrote it.
+        [`InputError`]: If another run wrote it, or a value is none that a run writes.
     """
-    folder = Path(str(arguments.resume_from_checkpoint))
-    if arguments.resume_from_checkpoint == "latest":
-        found = steps_in(Path(arguments.output_dir) / "checkpoints")
-        if not found:
-            raise InputError(f"--resume_from_checkpoint latest: no checkpoint in {arguments.output_dir}/checkpoints")
-        folder = found[-1]
-    try:
-        state = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-    except (OSError, json.JSONDecodeError) as error:
-        raise InputError(
-            f"--resume_from_checkpoint must be a checkpoint of this script, got {folder} ({error})"
-        ) from error
+    state = read_json(folder / STATE)
     for what, now in (("config", config), ("data", data)):
         before = state.get(what, {})
+        before = before if isinstance(before, dict) else {}
         for name in sorted(set(now) | set(before)):
             if now.get(name) != before.get(name):
                 raise InputError(
                     f"--resume_from_checkpoint must be a checkpoint of this run, got {folder} of a run whose {name} was "
                     f"{before.get(name)!r}, not {now.get(name)!r}; to start from its model, use --model_name_or_path"
                 )
-    return folder, state
+    check_values(folder / STATE, state, STATE_VALUES)
+    return state
+
+
+def is_mapping_to(value: Any, check: Callable[[Any], bool]) -> bool:
+    """Whether a value of JSON is an object whose values all fulfil a condition."""
+    return isinstance(value, dict) and all(map(check, value.values()))
+
+
+def is_position(value: Any) -> bool:
+    """Whether a value of JSON is what [`TrainingBatches.position`] returned."""
+    return (
+        isinstance(value, dict)
+        and value.keys() == {"place", "places", "num_workers"}
+        and is_count(value["place"])
+        and is_count(value["num_workers"])
+        and is_mapping_to(
+            value["places"], lambda place: isinstance(place, list) and len(place) == 2 and all(map(is_count, place))
+        )
+        and all(worker.isdecimal() for worker in value["places"])
+    )
+
+
+def is_mean_std(value: Any) -> bool:
+    """Whether a value of JSON is a mean and a standard deviation."""
+    return (
+        isinstance(value, list) and len(value) == 2 and all(is_number(x, finite=True) for x in value) and value[1] > 0
+    )
+
+
+# Of each value in a checkpoint's state: what it must fulfil, and this in words. A metric may be NaN, if it is of no cases.
+STATE_VALUES: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "step": (is_count, "a number of steps"),
+    "best": (lambda value: value is None or is_number(value), "a number or null"),
+    "metrics": (lambda value: is_mapping_to(value, is_number), "numbers by name"),
+    "position": (
+        lambda value: isinstance(value, list) and bool(value) and all(map(is_position, value)),
+        "the place in the data of each process",
+    ),
+    "mean_std": (is_mean_std, "a mean and a positive standard deviation"),
+    "skipped": (lambda value: is_mapping_to(value, lambda reason: isinstance(reason, str)), "reasons by clip"),
+    "schedule": (lambda value: isinstance(value, dict), "the schedule's state"),
+}
+
+
+def load_state(accelerator: Accelerator, folder: Path, num_processes: int) -> None:
+    """
+    Loads the model, the optimizer and the random states of a checkpoint.
+
+    Args:
+        accelerator (`Accelerator`): What prepared the model and the optimizer.
+        folder (`Path`): The checkpoint.
+        num_processes (`int`): Processes that saved it.
+
+    Raises:
+        [`InputError`]: If a file cannot be used.
+    """
+    with one_line_errors(folder, "its model or optimizer"):
+        # Without code: tensors and numbers only. Nothing else is registered with the accelerator.
+        accelerator.load_state(folder)
+    if num_processes != accelerator.num_processes:
+        accelerator.print(
+            f"{folder} is of {num_processes} processes, this run of {accelerator.num_processes}: random numbers differ from "
+            "those of a run that was not interrupted"
+        )
+    if accelerator.process_index < num_processes:
+        load_random_states(folder, accelerator.process_index, accelerator.device)

@@ -2,12 +2,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """The optimizer of pretraining and its learning rate."""
 
+import math
 from typing import Any
 
 import torch
 from torch import nn
 from transformers import get_scheduler
 
+from ..checkpoints import is_count, is_number
 from ..weight_decay import is_decayed, no_decay_names
 from .arguments import PLATEAU, PretrainingArguments
 
@@ -82,10 +84,39 @@ class Schedule:
             self.scheduler.step(value)
 
     def state_dict(self) -> dict[str, Any]:
-        """What [`load_state_dict`] needs."""
-        return {"step": self.step, "scheduler": self.scheduler.state_dict()}
+        """What [`load_state_dict`] needs, as JSON can hold it."""
+        state = self.scheduler.state_dict()
+        # The functions are made of the arguments.
+        state.pop("lr_lambdas", None)
+        return {"step": self.step, "scheduler": state}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continues from a checkpoint."""
+        """
+        Continues from a checkpoint.
+
+        Raises:
+            `ValueError`: If the state is not of such a schedule.
+        """
+        own = self.state_dict()
+        # torch takes any attributes.
+        if not _is_alike(state, own):
+            raise ValueError(f"the schedule must have the state of {self.arguments.lr_scheduler_type}")
         self.step = state["step"]
-        self.scheduler.load_state_dict(state["scheduler"])
+        self.scheduler.load_state_dict(self.scheduler.state_dict() | state["scheduler"])
+
+
+def _is_alike(value: Any, own: Any) -> bool:
+    """Whether a value of JSON has the names, lengths and types of another one; all finite numbers and infinity are of a type."""
+    if isinstance(own, dict):
+        return (
+            isinstance(value, dict)
+            and value.keys() == own.keys()
+            and all(_is_alike(value[key], own[key]) for key in own)
+        )
+    if isinstance(own, list):
+        return isinstance(value, list) and len(value) == len(own) and all(map(_is_alike, value, own))
+    if isinstance(own, int) and not isinstance(own, bool):
+        return is_count(value)
+    if isinstance(own, float):
+        return is_number(value) and not math.isnan(value)
+    return value == own if isinstance(own, str) else type(value) is type(own)
