@@ -3,21 +3,22 @@
 """The command line, `hf-audio-ssm`: one module per command, with `run`; their arguments are in `arguments`."""
 
 import importlib
-import os
 import sys
 import warnings
 from collections.abc import Sequence
 from io import TextIOWrapper
+from typing import Any
 
-from ..common.console import print_error, without_retries
-from ..common.errors import InputError
+from ..common.boundary import one_line_errors
+from ..common.console import without_retries
+from ..common.printable import one_line
 from .arguments import COMMANDS as COMMANDS
 from .arguments import make_parser
 
 
 def _show_warning(message: Warning | str, *_, **__) -> None:
     """Prints a warning in one line, without its place in the code."""
-    print(f"warning: {message}", file=sys.stderr)
+    print(f"warning: {one_line(message)}", file=sys.stderr)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -31,8 +32,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         `int`: The exit code, see `arguments.EPILOG`.
     """
     arguments = vars(make_parser().parse_args(argv))
+    try:
+        with one_line_errors():
+            return _run(**arguments)
+    except SystemExit as stopped:
+        if isinstance(stopped.code, str):
+            print(stopped.code, file=sys.stderr)
+            return 1
+        return int(stopped.code or 0)
+
+
+def _run(command: str, **arguments: Any) -> int:
+    """Runs a command with its own arguments."""
     # Commands import torch and more.
-    command = importlib.import_module(f".{arguments.pop('command')}", __name__)
+    module = importlib.import_module(f".{command}", __name__)
     # Commands show their own progress and errors; the progress of downloads stays.
     logging = importlib.import_module("transformers").utils.logging
     logging.disable_progress_bar()
@@ -40,16 +53,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     if isinstance(sys.stdout, TextIOWrapper):
         # File names may hold characters that the terminal's encoding lacks, or bytes that are not text.
         sys.stdout.reconfigure(errors="backslashreplace")
-    try:
-        with warnings.catch_warnings(), without_retries():
-            warnings.showwarning = _show_warning
-            return command.run(**arguments)
-    except KeyboardInterrupt:
-        return 130
-    except BrokenPipeError:
-        # The reader of the output has closed it: nothing may be written to it when the process ends.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    except (InputError, OSError) as error:
-        print_error(error)
-        return 1
+    with warnings.catch_warnings(), without_retries():
+        warnings.showwarning = _show_warning
+        return module.run(**arguments)

@@ -170,8 +170,22 @@ def _read_json(text: str) -> Any:
     return _Reader().read_json(value)
 
 
+class _Loader(yaml.SafeLoader):
+    depth = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        # The scanner takes seconds for brackets that are as deep as Python's stack.
+        self.depth += 1
+        if self.depth > MAX_DEPTH:
+            raise ValueError("values are nested too deeply")
+        try:
+            return super().compose_node(parent, index)
+        finally:
+            self.depth -= 1
+
+
 def _read_yaml(text: str) -> Any:
-    loader = yaml.SafeLoader(text)
+    loader = _Loader(text)
     try:
         node = loader.get_single_node()
         return None if node is None else _Reader(loader).read_yaml(node)

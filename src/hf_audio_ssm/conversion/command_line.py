@@ -6,6 +6,7 @@ import argparse
 import importlib
 from collections.abc import Callable, Sequence
 
+from ..common.boundary import one_line_errors
 from ..common.definitions import read_docstring, read_names
 
 
@@ -87,6 +88,7 @@ def main(converter: str, argv: Sequence[str] | None = None) -> int:
         `int`: The exit code, 1 after an error.
     """
     arguments = vars(make_parser(converter).parse_args(argv))
-    # Takes seconds.
-    convert = importlib.import_module(f"{__package__}.{converter}").convert
-    return importlib.import_module(f"{__package__}.checkpoint_conversion").report_conversion(convert, arguments)
+    with one_line_errors():
+        # Takes seconds.
+        convert = importlib.import_module(f"{__package__}.{converter}").convert
+        return importlib.import_module(f"{__package__}.checkpoint_conversion").report_conversion(convert, arguments)
