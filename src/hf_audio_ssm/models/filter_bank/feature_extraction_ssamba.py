@@ -4,6 +4,8 @@
 
 import math
 import os
+import reprlib
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from numbers import Integral, Real
 from typing import Any
@@ -14,7 +16,7 @@ from transformers.feature_extraction_sequence_utils import SequenceFeatureExtrac
 from transformers.feature_extraction_utils import BatchFeature
 from transformers.utils import PaddingStrategy, TensorType, logging
 
-from ...audio.frames import samples_spanned
+from ...audio.frames import FRAME_SHIFT_MS, count_frames, samples_spanned, seconds_spanned
 from ..patch_encoder.saved_code import SavesCode
 from .kaldi_filter_bank import frame_sizes, hann_window, kaldi_mel_filters, log_mel_blocks
 
@@ -32,6 +34,26 @@ NORMALIZATION_PRESETS = {
 # Ambisonics of seventh order; a clip does not have more channels.
 MAX_CHANNELS = 64
 
+# Below 100 Hz a step of 10 ms holds no sample.
+MIN_SAMPLING_RATE = 100
+# Settings beyond these are mistakes, and would take gigabytes.
+MAX_SAMPLING_RATE = 2_000_000
+MAX_MEL_BINS = 4096
+
+# Of an array with more samples no whole copy is made: it is read in pieces.
+LONG_CLIP_SAMPLES = 1 << 24
+PIECE_SAMPLES = 1 << 22
+
+# Audio in [-1, 1] has a root mean square of 1 at most.
+LARGEST_RMS = 2.0
+
+# The machine's, in bytes, where the system says it.
+MEMORY = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else math.inf
+
+# How many times both a clip's length and the usual one `max_length` is where it counts something else than frames.
+SAMPLES_FOR_FRAMES = 5
+FRAMES_FOR_SECONDS = 20
+
 
 def _is_array(value: Any) -> bool:
     return isinstance(value, (np.ndarray, torch.Tensor)) or (
@@ -47,16 +69,18 @@ def _shape(value: Any) -> tuple[int, ...] | None:
 
 
 def _describe(value: Any) -> str:
-    text = repr(value)
+    # Of bytes and strings, which may be whole files, only the beginning is written out.
+    text = reprlib.repr(value[:60] if isinstance(value, (str, bytes, bytearray)) else value)
     return f"{type(value).__name__} {text if len(text) <= 60 else text[:57] + '...'}"
 
 
 def _read_values(values: Any, name: str) -> torch.Tensor:
     """
     Turns an array, a tensor or a (nested) list of numbers into a float32 tensor of the same shape, on its device.
-    Integer samples of a fixed width become fractions of full scale; Python integers in lists keep their values.
+    Integer samples of a fixed width become fractions of full scale.
 
-    Raises `TypeError` for anything but real numbers, `ValueError` for ragged lists and for 64-bit integers of unknown scale.
+    Raises `TypeError` for anything but real numbers, `ValueError` for ragged lists and for integers of unknown scale: Python's
+    own, and 16-bit samples, say, in 64 bits.
     """
     if isinstance(values, (str, bytes, bytearray, os.PathLike)):
         raise TypeError(
@@ -74,17 +98,19 @@ def _read_values(values: Any, name: str) -> torch.Tensor:
         tensor = values.detach()
         if tensor.dtype == torch.bool or tensor.is_complex() or tensor.is_quantized:
             raise TypeError(f"`{name}` must hold real floats or integers, got a tensor of {tensor.dtype}.")
+        if tensor.layout != torch.strided or tensor.is_meta:
+            kind = "without data" if tensor.is_meta else f"of layout {tensor.layout}"
+            raise TypeError(f"`{name}` must be a dense tensor, got a tensor {kind}.")
     else:
         try:
             array = np.asarray(values)
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, OverflowError, RecursionError) as error:
+            reason = str(error).partition("\n")[0]
             raise ValueError(
-                f"`{name}` must be an array of numbers or lists of equal length; converting it failed: {error}"
+                f"`{name}` must be an array of numbers or lists of equal length; converting it failed: {reason}"
             ) from error
         if array.dtype.kind not in "fiu":
             raise TypeError(f"`{name}` must hold real floats or integers, got values of dtype {array.dtype}.")
-        if from_list and array.dtype == np.int64:
-            array = array.astype(np.float32)
         if array.dtype.kind == "f" and array.dtype.itemsize > 8:
             array = array.astype(np.float64)
         # PyTorch takes only writeable arrays with positive strides, in the machine's byte order.
@@ -94,12 +120,19 @@ def _read_values(values: Any, name: str) -> torch.Tensor:
         return tensor.to(torch.float32)
     info = torch.iinfo(tensor.dtype)
     samples = tensor.to(torch.float32)
-    if info.bits == 64 and samples.numel() and 0 < samples.abs().max() < 2.0**31:
-        raise ValueError(
-            f"`{name}` holds {tensor.dtype} samples of at most {int(samples.abs().max())}, far below that type's full"
-            " scale, so their own scale is unknown. Convert them to the type that they were recorded in (for example"
-            " int16), or to floats in [-1, 1]."
-        )
+    if info.bits == 64 and samples.numel():
+        largest = int(samples.abs().max())
+        advice = "Convert them to the type that they were recorded in (for example int16), or to floats in [-1, 1]."
+        if from_list and largest:
+            raise ValueError(
+                f"`{name}` is a list of integers of at most {largest}, whose full scale is unknown. {advice[:-1]}: "
+                "`numpy.array(samples, dtype=numpy.int16)`."
+            )
+        if 0 < largest < 2**31:
+            raise ValueError(
+                f"`{name}` holds {tensor.dtype} samples of at most {largest}, far below that type's full scale, so their own"
+                f" scale is unknown. {advice}"
+            )
     full_scale = 2.0 ** (info.bits - 1)
     return (samples - full_scale if info.min == 0 else samples) / full_scale
 
@@ -158,16 +191,82 @@ def _to_mono(samples: torch.Tensor, name: str) -> torch.Tensor:
     return samples.mean(dim=0 if samples.shape[0] < samples.shape[1] else 1)
 
 
-def _check_positive_int(name: str, value: Any, minimum: int = 1) -> int:
-    if isinstance(value, bool) or not isinstance(value, Integral) or value < minimum:
-        raise ValueError(f"`{name}` must be an integer of at least {minimum}, got {value!r}.")
+def _refuse_infinite(clip: torch.Tensor, name: str) -> None:
+    bad = int((~torch.isfinite(clip)).sum())
+    found = f"{bad} samples that are NaN or infinite" if bad else "samples too large for float32 sums"
+    raise ValueError(f"`{name}` holds {found}; expected finite amplitudes, usually in [-1, 1].")
+
+
+def _read_in_pieces(values: Any, name: str, longest: int | None) -> tuple[torch.Tensor, int]:
+    """
+    Returns the first `longest` samples of a long clip, mono, minus the mean of all, and the number of all. Takes memory for
+    these, and for one piece.
+    """
+    values = values.detach() if isinstance(values, torch.Tensor) else np.asarray(values)
+    time = values.shape.index(max(values.shape))
+    num_samples = values.shape[time]
+    device = values.device if isinstance(values, torch.Tensor) else "cpu"
+    clip = torch.empty(
+        num_samples if longest is None else min(longest, num_samples), dtype=torch.float32, device=device
+    )
+    total = 0.0
+    for start in range(0, num_samples, PIECE_SAMPLES):
+        window = slice(start, start + PIECE_SAMPLES)
+        samples = _read_values(values[window] if time == 0 else values[:, window], name)
+        if samples.ndim == 2:
+            samples = samples.mean(dim=1 - time)
+        total += samples.sum(dtype=torch.float64).item()
+        if not math.isfinite(total):
+            _refuse_infinite(samples, name)
+        clip[window] = samples[: max(0, len(clip) - start)]
+    return clip.sub_(total / num_samples), num_samples
+
+
+def _warn_if_loud(clips: Iterable[torch.Tensor], stacklevel: int) -> None:
+    """Warns of 16-bit samples, say, that became floats without scaling; their values still are those of a call."""
+    # One number for all clips, as reading a number back waits for the device.
+    energies = [torch.dot(clip, clip) / len(clip) for clip in clips]
+    if torch.stack(energies).amax() > LARGEST_RMS**2:
+        warnings.warn(
+            f"`raw_speech` holds floats whose root mean square is above {LARGEST_RMS:g}; full scale is 1. Integers that became"
+            " floats, such as `samples.astype(float)` of int16 samples, have to be divided by their full scale (32768), or"
+            " passed as the integer array that they were.",
+            stacklevel=stacklevel + 1,
+        )
+
+
+def _samples_for_frames(max_length: int, usual: int, sampling_rate: int) -> str:
+    meant = max(1, count_frames(max_length / sampling_rate))
+    return (
+        f"`max_length` counts frames of {FRAME_SHIFT_MS} ms, not samples: {max_length} frames are"
+        f" {seconds_spanned(max_length):.0f} s, many times this feature extractor's own {usual} frames. For {max_length} samples"
+        f' pass `max_length={meant}`; to pad to the longest clip, `padding="longest"`.'
+    )
+
+
+def _check_positive_int(name: str, value: Any, minimum: int = 1, maximum: float = math.inf) -> int:
+    is_integer = isinstance(value, Integral) and not isinstance(value, bool)
+    if not is_integer or not minimum <= int(value) <= maximum:
+        limits = f"at least {minimum}" + (f" and at most {maximum}" if maximum < math.inf else "")
+        raise ValueError(f"`{name}` must be an integer of {limits}, got {value!r}.")
     return int(value)
 
 
 def _check_number(name: str, value: Any, positive: bool = False) -> float:
-    if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value) or (positive and value <= 0):
+    try:
+        # An integer may be too large for a float.
+        number = math.nan if isinstance(value, bool) or not isinstance(value, Real) else float(value)
+    except OverflowError:
+        number = math.inf
+    if not math.isfinite(number) or (positive and number <= 0):
         raise ValueError(f"`{name}` must be a finite{' positive' if positive else ''} number, got {value!r}.")
-    return float(value)
+    return number
+
+
+def _check_bool(name: str, value: Any) -> bool:
+    if not isinstance(value, (bool, np.bool_)):
+        raise ValueError(f"`{name}` must be a bool, got {value!r}.")
+    return bool(value)
 
 
 def pad_to_frame(clip: torch.Tensor, sampling_rate: int) -> torch.Tensor:
@@ -190,9 +289,9 @@ class SsambaFeatureExtractor(SavesCode, SequenceFeatureExtractor):
         feature_size (`int`, *optional*, defaults to 1):
             Values per step of the sequences that the inherited `pad` method works on.
         sampling_rate (`int`, *optional*, defaults to 16000):
-            Sampling rate of the audio, in hertz, at least 100.
+            Sampling rate of the audio, in hertz, from 100 to 2 000 000.
         num_mel_bins (`int`, *optional*, defaults to 128):
-            Number of mel frequency bins.
+            Number of mel frequency bins, at most 4096.
         max_length (`int`, *optional*, defaults to 1024):
             Number of frames to pad or cut to; a frame is 10 ms.
         padding_value (`float`, *optional*, defaults to 0.0):
@@ -226,15 +325,22 @@ class SsambaFeatureExtractor(SavesCode, SequenceFeatureExtractor):
         return_attention_mask: bool = False,
         **kwargs,
     ):
-        # Below 100 Hz a step of 10 ms holds no sample.
-        sampling_rate = _check_positive_int("sampling_rate", sampling_rate, minimum=100)
+        sampling_rate = _check_positive_int("sampling_rate", sampling_rate, MIN_SAMPLING_RATE, MAX_SAMPLING_RATE)
+        feature_size = _check_positive_int("feature_size", feature_size)
+        padding_value = _check_number("padding_value", padding_value)
+        if kwargs.get("padding_side", "right") not in ("right", "left"):
+            raise ValueError(f'`padding_side` must be "right" or "left", got {kwargs["padding_side"]!r}.')
+        for name in kwargs:
+            # transformers makes attributes of unknown settings.
+            if callable(getattr(type(self), name, None)) or isinstance(getattr(type(self), name, None), property):
+                raise ValueError(f"`{name}` is no setting of a feature extractor, but a name of its code.")
         super().__init__(feature_size=feature_size, sampling_rate=sampling_rate, padding_value=padding_value, **kwargs)
-        self.num_mel_bins = _check_positive_int("num_mel_bins", num_mel_bins)
+        self.num_mel_bins = _check_positive_int("num_mel_bins", num_mel_bins, maximum=MAX_MEL_BINS)
         self.max_length = _check_positive_int("max_length", max_length)
-        self.do_normalize = do_normalize
+        self.do_normalize = _check_bool("do_normalize", do_normalize)
         self.mean = _check_number("mean", mean)
         self.std = _check_number("std", std, positive=True)
-        self.return_attention_mask = return_attention_mask
+        self.return_attention_mask = _check_bool("return_attention_mask", return_attention_mask)
 
     @classmethod
     def from_preset(cls, name: str, **kwargs) -> "SsambaFeatureExtractor":
@@ -254,6 +360,25 @@ class SsambaFeatureExtractor(SavesCode, SequenceFeatureExtractor):
         if name not in NORMALIZATION_PRESETS:
             raise ValueError(f"`name` must be one of {sorted(NORMALIZATION_PRESETS)}, got {name!r}.")
         return cls(**{**NORMALIZATION_PRESETS[name], **kwargs})
+
+    @classmethod
+    def from_dict(cls, feature_extractor_dict: dict[str, Any], **kwargs) -> Any:
+        """As transformers' own. A `max_length` in place of the saved one may be meant as samples: a warning says so."""
+        if not isinstance(feature_extractor_dict, dict):
+            raise ValueError(
+                f"A feature extractor's configuration must be a mapping, got {_describe(feature_extractor_dict)}."
+            )
+        max_length, saved = kwargs.get("max_length"), feature_extractor_dict.get("max_length")
+        loaded = super().from_dict(feature_extractor_dict, **kwargs)
+        rate = feature_extractor_dict.get("sampling_rate", 16000)
+        # Half a second, in samples, is more than a minute, in frames.
+        if (
+            isinstance(saved, int)
+            and isinstance(max_length, int)
+            and max_length >= max(saved * SAMPLES_FOR_FRAMES, rate // 2)
+        ):
+            warnings.warn(_samples_for_frames(max_length, saved, rate), stacklevel=3)
+        return loaded
 
     @property
     def window(self) -> np.ndarray:
@@ -275,21 +400,35 @@ class SsambaFeatureExtractor(SavesCode, SequenceFeatureExtractor):
             )
         elif resample:
             _check_number("sampling_rate", sampling_rate, positive=True)
-        elif sampling_rate != self.sampling_rate:
+            if not MIN_SAMPLING_RATE <= sampling_rate <= MAX_SAMPLING_RATE:
+                limits = f"{MIN_SAMPLING_RATE} to {MAX_SAMPLING_RATE} Hz"
+                raise ValueError(f"`sampling_rate` must be {limits} to be converted, got {sampling_rate!r}.")
+        elif not isinstance(sampling_rate, Real) or sampling_rate != self.sampling_rate:
             raise ValueError(
                 f"`sampling_rate` is {sampling_rate!r}, but this feature extractor expects audio sampled at"
                 f" {self.sampling_rate} Hz. Pass audio at that rate, or `resample=True` to have it converted."
             )
 
     def _read_clip(
-        self, values: Any, name: str, sampling_rate: int | None, resample: bool, device: torch.device
-    ) -> torch.Tensor:
+        self,
+        values: Any,
+        name: str,
+        sampling_rate: int | None,
+        resample: bool,
+        device: torch.device,
+        max_frames: int | None = None,
+    ) -> tuple[torch.Tensor, int]:
         """
-        Returns one clip as float32 (samples,) on `device`, mono, of at least one frame, minus its mean; raises for unusable
-        input.
+        Returns one clip as float32 (samples,) on `device`, mono, minus its mean, of at least one frame and of at most
+        `max_frames`; and the frames that it has in all. Raises for unusable input.
         """
+        longest = None if max_frames is None else samples_spanned(max_frames, self.sampling_rate)
+        resample = resample and sampling_rate != self.sampling_rate
+        if not resample and math.prod(_shape(values) or (0,)) > LONG_CLIP_SAMPLES:
+            clip, num_samples = _read_in_pieces(values, name, longest)
+            return clip.to(device), self._num_frames(num_samples)
         clip = _to_mono(_read_values(values, name), name)
-        if resample and sampling_rate != self.sampling_rate:
+        if resample:
             try:
                 import soxr
             except ImportError as error:
@@ -300,14 +439,12 @@ class SsambaFeatureExtractor(SavesCode, SequenceFeatureExtractor):
         mean = clip.mean()
         # A sum is finite only if every sample is, which spares a pass over the samples.
         if not math.isfinite(mean):
-            bad = int((~torch.isfinite(clip)).sum())
-            found = f"{bad} samples that are NaN or infinite" if bad else "samples too large for float32 sums"
-            raise ValueError(f"`{name}` holds {found}; expected finite amplitudes, usually in [-1, 1].")
-        return clip - mean
+            _refuse_infinite(clip, name)
+        return clip[:longest] - mean, self._num_frames(clip.numel())
 
-    def _num_frames(self, clip: torch.Tensor) -> int:
+    def _num_frames(self, num_samples: int) -> int:
         frame_length, frame_shift, _ = frame_sizes(self.sampling_rate)
-        return 1 + (clip.numel() - frame_length) // frame_shift
+        return 1 + (num_samples - frame_length) // frame_shift
 
     def _extract_fbank_features(
         self, clips: list[torch.Tensor], lengths: list[int], name: str, outputs: list[torch.Tensor]
@@ -412,9 +549,10 @@ class SsambaFeatureExtractor(SavesCode, SequenceFeatureExtractor):
                 One mono clip, (samples,) or a list of numbers; or a batch of mono clips, a 2-D array or tensor (clips,
                 samples); or a list of clips, each (samples,), (channels, samples) or (samples, channels). In a list,
                 the shorter axis of a 2-D clip is its channels; they are averaged. Floats of any width keep their
-                values. Integer types are PCM samples and are scaled to [-1, 1) by the type's full scale (int16 by
-                32768; unsigned types after subtracting half of their range, uint8 as (x - 128) / 128). Integers in
-                Python lists keep their values.
+                values; a warning says where they are far beyond full scale, [-1, 1]. Integer types are PCM samples and
+                are scaled to [-1, 1) by the type's full scale (int16 by 32768; unsigned types after subtracting half of
+                their range, uint8 as (x - 128) / 128). Python's integers have no full scale and are refused: make an
+                array of them, such as `np.array(samples, dtype=np.int16)`.
             sampling_rate (`int`, *optional*):
                 Sampling rate of `raw_speech`, in hertz. Without it a wrong rate stays unnoticed: a warning says so.
             return_tensors (`str` or [`~utils.TensorType`], *optional*):
@@ -427,7 +565,9 @@ class SsambaFeatureExtractor(SavesCode, SequenceFeatureExtractor):
                 Whether clips are cut to `max_length` frames. Without it longer clips stay whole, hours if need be,
                 with `padding="longest"`, and are refused with `padding="max_length"`.
             max_length (`int`, *optional*):
-                Frames to pad or cut to instead of the feature extractor's own `max_length`.
+                Frames of 10 ms to pad or cut to instead of the feature extractor's own `max_length`. Other feature
+                extractors count samples here. A warning says where the number is likely meant as samples or seconds: it
+                is far from both the longest clip's frames and the feature extractor's own `max_length`.
             return_attention_mask (`bool`, *optional*):
                 Whether to return `attention_mask`; the feature extractor's own setting by default.
             resample (`bool`, *optional*, defaults to `False`):
@@ -441,27 +581,34 @@ class SsambaFeatureExtractor(SavesCode, SequenceFeatureExtractor):
 
         Raises:
             `ValueError`, `TypeError`: if an argument cannot be used, naming it, what it was and what is expected: no
-            clip, an empty one, NaN or infinite samples, another sampling rate, more than two
-            dimensions, values that are not numbers.
+            clip, an empty one, NaN or infinite samples, another sampling rate, a shape that no audio has, values that are
+            not numbers, Python's integers. Shapes are checked before any clip is read.
             `ImportError`: if `resample` needs soxr and it is not installed.
         """
         self._check_sampling_rate(sampling_rate, resample)
-        self._padding_strategy(padding)
+        strategy = self._padding_strategy(padding)
         max_length = self.max_length if max_length is None else _check_positive_int("max_length", max_length)
+        truncation, resample = _check_bool("truncation", truncation), _check_bool("resample", resample)
         if return_tensors not in (None, "pt", "np", TensorType.PYTORCH, TensorType.NUMPY):
             raise ValueError(f'`return_tensors` must be "pt", "np" or None, got {return_tensors!r}.')
         if return_attention_mask is None:
             return_attention_mask = self.return_attention_mask
+        return_attention_mask = _check_bool("return_attention_mask", return_attention_mask)
 
         raw_clips, name = self._split_batch(raw_speech)
         device = self._choose_device(device, raw_clips)
-        clips = [
-            self._read_clip(raw_clip, name.format(index), sampling_rate, resample, device)
-            for index, raw_clip in enumerate(raw_clips)
+        self._check_memory(len(raw_clips), max_length if strategy == PaddingStrategy.MAX_LENGTH else 1, device)
+        max_frames = max_length if truncation else None
+        read = [
+            self._read_clip(raw_clips[index], name.format(index), sampling_rate, resample, device, max_frames)
+            for index in range(len(raw_clips))
         ]
-        lengths = [self._num_frames(clip) for clip in clips]
-        if truncation:
-            lengths = [min(length, max_length) for length in lengths]
+        clips = [clip for clip, _ in read]
+        _warn_if_loud(clips, stacklevel=3)
+        lengths = [self._num_frames(len(clip)) for clip in clips]
+        if max_length != self.max_length:
+            is_padded = strategy == PaddingStrategy.MAX_LENGTH
+            self._check_unit(max_length, max(num_frames for _, num_frames in read), is_padded, truncation)
         padded_lengths = self._padded_lengths(lengths, name, padding, max_length, return_tensors is not None)
         input_values, attention_mask, outputs = self._allocate(lengths, padded_lengths, device)
         self._extract_fbank_features(clips, lengths, name, outputs)
@@ -476,6 +623,31 @@ class SsambaFeatureExtractor(SavesCode, SequenceFeatureExtractor):
         elif TensorType(return_tensors) == TensorType.NUMPY:
             features = {key: value.cpu().numpy() for key, value in features.items()}
         return BatchFeature(features)
+
+    def _check_memory(self, num_clips: int, num_frames: int, device: torch.device) -> None:
+        """Refuses what does not fit into the machine's memory, before the clips are read."""
+        needed = 4 * num_clips * num_frames * self.num_mel_bins
+        if device.type == "cpu" and needed > MEMORY:
+            raise ValueError(
+                f"The input values of {num_clips} clips of {num_frames} frames take {needed / 1e9:.0f} GB, more than the"
+                f" {MEMORY / 1e9:.0f} GB of this machine; pass fewer clips in `raw_speech`, or a smaller `max_length`."
+            )
+
+    def _check_unit(self, max_length: int, longest: int, is_padded: bool, is_cut: bool) -> None:
+        """
+        Warns of a `max_length` that is far from this feature extractor's own and from the longest clip's frames: it may be
+        meant as samples, which other feature extractors count, or as seconds.
+        """
+        usual = self.max_length
+        if is_padded and max_length >= SAMPLES_FOR_FRAMES * max(usual, longest):
+            warnings.warn(_samples_for_frames(max_length, usual, self.sampling_rate), stacklevel=4)
+        elif is_cut and max_length * FRAMES_FOR_SECONDS <= min(usual, longest):
+            warnings.warn(
+                f"`max_length` counts frames of {FRAME_SHIFT_MS} ms, not seconds: {max_length} frames are"
+                f" {seconds_spanned(max_length):g} s, a small part of the longest clip and of this feature extractor's own"
+                f" {usual} frames. For {max_length} s pass `max_length={count_frames(max_length)}`.",
+                stacklevel=4,
+            )
 
     def _padded_lengths(
         self,
@@ -561,7 +733,7 @@ class SsambaFeatureExtractor(SavesCode, SequenceFeatureExtractor):
 
     def _stream_frames(self, samples: torch.Tensor, name: str) -> torch.Tensor:
         """The normalised filter bank of samples (samples,) on the CPU, of at least one frame."""
-        values = torch.empty((self._num_frames(samples), self.num_mel_bins), dtype=torch.float32)
+        values = torch.empty((self._num_frames(len(samples)), self.num_mel_bins), dtype=torch.float32)
         self._extract_fbank_features([samples], [len(values)], name, [values])
         return self.normalize(values)  # type: ignore[return-value]
 
@@ -575,41 +747,50 @@ class SsambaFeatureExtractor(SavesCode, SequenceFeatureExtractor):
             allowed = [strategy.value for strategy in PaddingStrategy]
             raise ValueError(f"`padding` must be a bool or one of {allowed}, got {padding!r}.") from error
 
-    def _split_batch(self, raw_speech: Any) -> tuple[list, str]:
+    def _split_batch(self, raw_speech: Any) -> tuple[Sequence | np.ndarray | torch.Tensor, str]:
         """
         Checks the shapes of `raw_speech`. Returns its clips, unconverted, and what they are called in error messages, to be
         formatted with the clip's index.
         """
         shape, name = _shape(raw_speech), "raw_speech[{}]"
-        if isinstance(raw_speech, (list, tuple)):
-            if len(raw_speech) == 0:
-                raise ValueError("`raw_speech` is an empty list; expected at least one clip.")
-            first = raw_speech[0]
-            if not isinstance(first, (list, tuple, dict, str, bytes, os.PathLike)) and not _shape(first):
-                return [raw_speech], "raw_speech"
-            _check_batch_list(raw_speech, frame_sizes(self.sampling_rate)[0])
-            clips = list(raw_speech)
-        elif shape is None:
-            return [raw_speech], "raw_speech"
-        else:
+        if shape is not None:
             _check_batch_array(shape)
             if len(shape) == 2:
-                clips = list(raw_speech if isinstance(raw_speech, torch.Tensor) else np.asarray(raw_speech))
-            else:
-                clips, name = [raw_speech], "raw_speech"
-        for index, clip in enumerate(clips):
+                _check_clip_shape(shape[1:], name.format(0))
+                return raw_speech if isinstance(raw_speech, torch.Tensor) else np.asarray(raw_speech), name
+            _check_clip_shape(shape, "raw_speech")
+            return [raw_speech], "raw_speech"
+        if not isinstance(raw_speech, (list, tuple)):
+            return [raw_speech], "raw_speech"
+        if len(raw_speech) == 0:
+            raise ValueError("`raw_speech` is an empty list; expected at least one clip.")
+        first = raw_speech[0]
+        if not isinstance(first, (list, tuple, dict, str, bytes, os.PathLike)) and not _shape(first):
+            return [raw_speech], "raw_speech"
+        _check_batch_list(raw_speech, frame_sizes(self.sampling_rate)[0])
+        for index, clip in enumerate(raw_speech):
             clip_shape = _shape(clip)
             if clip_shape is not None:
                 _check_clip_shape(clip_shape, name.format(index))
-        return clips, name
+        return raw_speech, name
 
     @staticmethod
-    def _choose_device(device: str | torch.device | None, clips: list) -> torch.device:
+    def _choose_device(device: str | torch.device | None, clips: Sequence | np.ndarray | torch.Tensor) -> torch.device:
         if device is not None:
             try:
-                return torch.device(device)
-            except (RuntimeError, TypeError) as error:
-                raise ValueError(f"`device` must name a torch device, got {device!r}: {error}") from error
+                chosen = torch.device(device)
+                # Fails where the machine does not have it.
+                torch.empty(0, device=chosen)
+            except (AssertionError, RuntimeError, TypeError) as error:
+                reason = str(error).partition("\n")[0]
+                raise ValueError(
+                    f"`device` must name a torch device of this machine, got {device!r}: {reason}"
+                ) from error
+            if chosen.type == "meta":
+                raise ValueError("`device` must be one that computes, got 'meta'.")
+            return chosen
+        if isinstance(clips, (np.ndarray, torch.Tensor)):
+            clips = clips[:1]
         devices = {clip.device if isinstance(clip, torch.Tensor) else torch.device("cpu") for clip in clips}
         if len(devices) > 1:
             found = sorted(str(found) for found in devices)
@@ -663,8 +844,10 @@ class SsambaFeatureExtractor(SavesCode, SequenceFeatureExtractor):
 
         for index, raw_clip in enumerate(logging.tqdm(clips, desc="Filter bank statistics", unit="clip")):
             name = f"clips[{index}]"
-            clip = self._read_clip(raw_clip, name, sampling_rate, resample, self._choose_device(device, [raw_clip]))
-            length = min(self._num_frames(clip), self.max_length)
+            clip_device = self._choose_device(device, [raw_clip])
+            clip, _ = self._read_clip(raw_clip, name, sampling_rate, resample, clip_device, self.max_length)
+            _warn_if_loud([clip], stacklevel=3)
+            length = self._num_frames(len(clip))
             values = torch.empty((length, self.num_mel_bins), dtype=torch.float32, device=clip.device)
             self._extract_fbank_features([clip], [length], name, [values])
             variance, clip_mean = torch.var_mean(values.cpu().double(), correction=0)
