@@ -2,24 +2,31 @@
 # SPDX-License-Identifier: Apache-2.0
 """Adapters by PEFT. The package knows which modules to adapt, so that users need not."""
 
+import copy
 import os
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import peft
-import transformers
 from huggingface_hub import ModelCard
-from peft.utils import ModulesToSaveWrapper
-from transformers import PreTrainedModel
+from peft.utils import SAFETENSORS_WEIGHTS_NAME, WEIGHTS_NAME, ModulesToSaveWrapper
+from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
+from transformers.utils import ADAPTER_CONFIG_NAME
 
 from ..common.errors import InputError
+from ..common.hub_access import Place, find_place
 from ..common.text_files import write_text
 from ..models import ENCODERS
+from ..models.heads.adapter_labels import CLASSIFIER_CONFIG
 from ..models.records import EncoderRecord
-from .names import CLASSIFIER_CONFIG, model_on_hub, read_classifier_config
+from .adapter_configs import check_adapter_shapes, check_names, make_adapter_config
+from .adapter_files import find_base, read_adapter_fields, read_classifier_config
+from .names import model_on_hub
 from .push import push_folder
-from .weights import TASKS, check_weights, list_names, task_of, without_reports
+from .saved_files import check_checkpoint, find_file, read_shapes, reading
+from .weights import check_weights, find_model_class, task_of, without_reports
 
 
 ADAPTER_METHODS = ("lora", "dora", "rslora", "ia3")
@@ -66,7 +73,8 @@ def save_adapted(model: peft.PeftModel, save_directory: str | os.PathLike) -> No
         model (`peft.PeftModel`): The adapted classifier (or encoder).
         save_directory (`str`): The folder.
     """
-    model.save_pretrained(save_directory)
+    # Otherwise PEFT asks the Hub for the base model.
+    model.save_pretrained(save_directory, save_embedding_layers=False)
     save_classifier_config(model, save_directory)
     card_file = Path(save_directory) / "README.md"
     card = ModelCard.load(card_file, ignore_metadata_errors=True)
@@ -78,8 +86,10 @@ def save_adapted(model: peft.PeftModel, save_directory: str | os.PathLike) -> No
 
 def save_classifier_config(model: peft.PeftModel, save_directory: str | os.PathLike) -> None:
     """Saves the part of [`save_adapted`] that PEFT does not keep."""
-    # Not as config.json: transformers would look for the base's weights beside it.
-    write_text(Path(save_directory) / CLASSIFIER_CONFIG, model.get_base_model().config.to_json_string())
+    base = model.get_base_model()
+    config = copy.deepcopy(base.config)
+    config.architectures = [type(base).__name__]
+    write_text(Path(save_directory) / CLASSIFIER_CONFIG, config.to_json_string())
 
 
 def push_adapted(
@@ -136,43 +146,66 @@ def load_adapted(
         [`InputError`]: If neither the adapters nor the base model hold some of the weights, such as the head, or the
             adapters do not belong to the model.
     """
-    hub: dict[str, Any] = {"revision": revision, "token": token}
-    adapter_config = peft.PeftConfig.from_pretrained(name_or_path, **hub)
-    task, base_name = _find_task(adapter_config), adapter_config.base_model_name_or_path
-    called = f"{called or f'`name_or_path` {str(name_or_path)!r}'} (adapters of {base_name!r})"
+    called = called or f"`name_or_path` {os.fspath(name_or_path)!r}"
+    with reading(called):
+        return load_adapters(find_place(name_or_path, revision, token), called, is_trainable, new_head)
+
+
+def load_adapters(place: Place, called: str, is_trainable: bool = False, new_head: bool = False) -> peft.PeftModel:
+    """Loads the adapters of a place, see [`load_adapted`]."""
+    fields = read_adapter_fields(place)
+    if fields is None:
+        raise OSError(f"it holds no adapters ({ADAPTER_CONFIG_NAME} is missing)")
+    weights = find_file(place, SAFETENSORS_WEIGHTS_NAME)
+    is_safe = weights is not None
+    weights = weights or find_file(place, WEIGHTS_NAME)
+    if weights is None:
+        raise OSError(f"it has no weights of adapters ({SAFETENSORS_WEIGHTS_NAME} is missing)")
+    folder = os.path.dirname(weights)
+    state = {} if is_safe else peft.load_peft_weights(folder, "cpu")
+    shapes = read_shapes(weights) if is_safe else {name: tuple(weight.shape) for name, weight in state.items()}
+    config, base_place = read_classifier_config(place), find_base(fields, place)
+    task = _find_task(fields, config)
+    called = f"{called} (adapters of {base_place.name!r})"
+    check_checkpoint(base_place)
+    model_class = find_model_class(
+        config or AutoConfig.from_pretrained(base_place.name, **base_place.hub), task, called
+    )
     with without_reports():
-        base, loading_info = getattr(transformers, TASKS[task].auto_class).from_pretrained(
-            base_name,
+        base, loading_info = model_class.from_pretrained(
+            base_place.name,
             # Without one, the base model's own.
-            config=read_classifier_config(name_or_path, **hub),
+            config=config,
             ignore_mismatched_sizes=True,
-            revision=adapter_config.revision or "main",
-            token=token,
             output_loading_info=True,
+            **base_place.hub,
+        )
+    replaced = fields.get("modules_to_save") or ()
+    if config is None and "classifier" in replaced and task != "encoder":
+        raise InputError(
+            f"{called} hold a classifier, but not its labels: load them by `peft.PeftModel.from_pretrained(model, adapters)` "
+            "on a model that was loaded with its labels (`id2label`)"
         )
     # What comes with the adapters may be missing in the base model, or be of another kind there.
-    check_weights(loading_info, base, task, called, new_head, replaced=adapter_config.modules_to_save or ())
+    check_weights(loading_info, base, task, called, new_head, replaced=replaced)
     # The file has those of the base model, which may have had another head.
     base.config.architectures = [type(base).__name__]
-    model = peft.PeftModel.from_pretrained(base, name_or_path, is_trainable=is_trainable, **hub)
-    # PEFT leaves adapters as they were made where the file has none by their names.
-    absent = (
-        peft.get_peft_model_state_dict(model).keys() - peft.load_peft_weights(str(name_or_path), "cpu", **hub).keys()
-    )
-    if absent:
-        raise InputError(f"{called} does not belong to a {type(base).__name__}: it lacks {list_names(absent)}")
+    adapter_config = make_adapter_config(fields, [name for name, _ in base.named_modules()], shapes)
+    check_adapter_shapes(adapter_config, base, shapes, called)
+    model = peft.PeftModel.from_pretrained(base, folder, is_trainable=is_trainable, config=adapter_config)
+    check_names(peft.get_peft_model_state_dict(model, save_embedding_layers=False), shapes, base, called)
     return model
 
 
-def _find_task(adapter_config: peft.PeftConfig) -> str:
-    """The task of the model that adapters were saved of."""
-    if adapter_config.auto_mapping:
-        class_name = adapter_config.auto_mapping["base_model_class"]
-        tasks = [task for model_type in ENCODERS if (task := task_of(model_type, [class_name]))]
-        if tasks:
-            return tasks[0]
-    # PEFT keeps no class where its user named a task.
-    return "encoder" if adapter_config.task_type == "FEATURE_EXTRACTION" else "audio-classification"
+def _find_task(fields: Mapping[str, Any], config: PreTrainedConfig | None) -> str:
+    """The task of the model that adapters were saved of: the classifier's, or that of the class that PEFT keeps."""
+    # PEFT keeps no class where its user named a task, and transformers keeps none.
+    class_name = (fields.get("auto_mapping") or {}).get("base_model_class")
+    class_names = [str(class_name)] if class_name else (config.architectures if config else None) or []
+    tasks = [task for model_type in ENCODERS if (task := task_of(model_type, class_names))]
+    if tasks:
+        return tasks[0]
+    return "encoder" if fields.get("task_type") == "FEATURE_EXTRACTION" else "audio-classification"
 
 
 def merge_adapted(model: peft.PeftModel) -> PreTrainedModel:

@@ -4,7 +4,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from huggingface_hub import EvalResult
@@ -28,6 +28,7 @@ class Results:
         num_clips (`int`): The number of clips.
         notes (`Sequence[str]`, *optional*): Sentences on how clips were chosen, or metrics measured.
         unit (`str`, *optional*, defaults to `"clips"`): What `num_clips` counts.
+        robustness (mapping, *optional*): The first metric on changed clips and those of other sources, by what they are.
     """
 
     metrics: Mapping[str, float]
@@ -36,6 +37,7 @@ class Results:
     num_clips: int
     notes: Sequence[str] = ()
     unit: str = "clips"
+    robustness: Mapping[str, float] = field(default_factory=dict)
 
     def as_eval_results(self, task_type: str, task_name: str) -> list[EvalResult] | None:
         """

@@ -15,21 +15,30 @@ was trained:
 Adapters are loaded on their base model, with the labels and the head that were saved with them, and merged into it.
 """
 
-import importlib
-import json
 import os
-from pathlib import Path
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
-from huggingface_hub.errors import StrictDataclassError
 from transformers import AutoConfig, AutoFeatureExtractor, PreTrainedConfig, PreTrainedModel, SequenceFeatureExtractor
-from transformers.utils import FEATURE_EXTRACTOR_NAME, cached_file, find_adapter_config_file
+from transformers.utils import FEATURE_EXTRACTOR_NAME
 
 from ..common.errors import InputError
-from ..models import ENCODERS
-from .names import is_missing_folder, read_classifier_config
-from .weights import TASKS, check_weights, model_class_name, without_reports
+from ..common.hub_access import Place, find_place
+from .adapter_files import find_base, read_adapter_fields, read_classifier_config
+from .saved_files import check_checkpoint, check_sizes, find_file, read_object, reading
+from .weights import TASKS, check_task, check_weights, find_model_class, without_reports
+
+
+__all__ = [
+    "find_model_class",
+    "load_checkpoint",
+    "load_config",
+    "load_encoder",
+    "load_feature_extractor",
+    "load_model",
+]
 
 
 def load_checkpoint(
@@ -62,11 +71,10 @@ def load_checkpoint(
     """
     name = os.fspath(name)
     called = called or f"`model` {name!r}"
-    model = load_model(name, task, revision, device, dtype, token, called)
-    try:
-        return model, load_feature_extractor(name, revision, token)
-    except (OSError, ValueError) as error:
-        raise InputError(f"{called} cannot be loaded: {error}") from error
+    with _explaining(called):
+        place = find_place(name, revision, token)
+        model = _load_model(place, task, called, device=device, dtype=dtype)
+        return model, _load_feature_extractor(place)
 
 
 def load_encoder(
@@ -115,49 +123,55 @@ def load_model(
     """
     name = os.fspath(name)
     called = called or f"`model` {name!r}"
+    with _explaining(called):
+        place = find_place(name, revision, token)
+        return _load_model(place, task, called, device, dtype, config, new_head, **kwargs)
+
+
+@contextmanager
+def _explaining(called: str) -> Iterator[None]:
+    """Raises an [`InputError`] for whatever cannot be found or used."""
+    try:
+        with reading(called):
+            yield
+    except OSError as error:
+        raise InputError(str(error)) from error
+
+
+def _load_model(
+    place: Place,
+    task: str,
+    called: str,
+    device: str | torch.device | None = None,
+    dtype: torch.dtype | None = None,
+    config: PreTrainedConfig | None = None,
+    new_head: bool = False,
+    **kwargs: Any,
+) -> PreTrainedModel:
     if task not in TASKS:
         raise InputError(f"`task` must be one of {', '.join(TASKS)}, got {task!r}")
-    if is_missing_folder(name):
-        raise InputError(f"{called} cannot be loaded: there is no such folder")
-    hub = {"revision": revision, "token": token}
-    try:
-        merged = load_merged(name, revision, token, called, new_head=new_head or task == "encoder")
-        weights: dict[str, Any] = {"state_dict": merged.state_dict()} if merged else hub
-        if config is None:
-            config = merged.config if merged else AutoConfig.from_pretrained(name, **hub)
-        with without_reports():
-            model, loading_info = find_model_class(config, task, called).from_pretrained(
-                None if merged else name,
-                config=config,
-                dtype=dtype,
-                ignore_mismatched_sizes=True,
-                output_loading_info=True,
-                **weights,
-                **kwargs,
-            )
-    except InputError:
-        raise
-    except (ImportError, OSError, RuntimeError, StrictDataclassError, TypeError, ValueError) as error:
-        raise InputError(f"{called} cannot be loaded: {error}") from error
+    merged = _load_merged(place, called, new_head=new_head or task == "encoder")
+    weights: dict[str, Any] = {"state_dict": merged.state_dict()} if merged else place.hub
+    if merged is None:
+        check_checkpoint(place)
+    saved = merged.config if merged else AutoConfig.from_pretrained(place.name, **place.hub)
+    model_class = find_model_class(saved, task, called)
+    check_task(saved, task, called, new_head)
+    if merged is None:
+        check_sizes(saved if config is None else config, model_class, place)
+    with without_reports():
+        model, loading_info = model_class.from_pretrained(
+            None if merged else place.name,
+            config=saved if config is None else config,
+            dtype=dtype,
+            ignore_mismatched_sizes=True,
+            output_loading_info=True,
+            **weights,
+            **kwargs,
+        )
     check_weights(loading_info, model, task, called, new_head)
     model.eval()
     return model if device is None else model.to(device)
-
-
-def find_model_class(config: PreTrainedConfig, task: str, called: str) -> type[PreTrainedModel]:
-    """
-    Finds the model class of a configuration for a task.
-
-    Raises:
-        [`InputError`]: If the configuration is not of the package's encoders, or the encoder has no such model.
-    """
-    model_type = config.model_type
-    if model_type not in ENCODERS:
-        raise InputError(f"{called} is a model of type {model_type!r}, expected {' or '.join(ENCODERS)}")
-    module, _, name = model_class_name(model_type, task).rpartition(".")
-    if not name:
-        raise InputError(f"{called} is a model of type {model_type!r}, which has no model for {task}")
-    return getattr(importlib.import_module(f"..models.{module}", __package__), name)
 
 
 def load_feature_extractor(
@@ -174,12 +188,18 @@ def load_feature_extractor(
     Raises:
         `OSError`, `ValueError`: If there is none.
     """
-    hub = {"revision": revision, "token": token}
-    found = cached_file(model, FEATURE_EXTRACTOR_NAME, _raise_exceptions_for_missing_entries=False, **hub)
-    if found is None and (adapters := find_adapter_config_file(model, **hub)) is not None:
-        fields = json.loads(Path(adapters).read_text(encoding="utf-8"))
-        model, revision = fields["base_model_name_or_path"], fields.get("revision")
-    return AutoFeatureExtractor.from_pretrained(model, revision=revision or "main", token=token)
+    with reading(f"`model` {os.fspath(model)!r}"):
+        return _load_feature_extractor(find_place(model, revision, token))
+
+
+def _load_feature_extractor(place: Place) -> SequenceFeatureExtractor:
+    found = find_file(place, FEATURE_EXTRACTOR_NAME)
+    if found is None and (fields := read_adapter_fields(place)) is not None:
+        place = find_base(fields, place)
+        found = find_file(place, FEATURE_EXTRACTOR_NAME)
+    if found is not None:
+        read_object(found)
+    return AutoFeatureExtractor.from_pretrained(place.name, **place.hub)
 
 
 def load_config(
@@ -196,42 +216,22 @@ def load_config(
     Raises:
         `OSError`, `ValueError`: If there is none.
     """
-    hub: dict[str, Any] = {"revision": revision, "token": token}
-    adapters = find_adapter_config_file(name, **hub)
-    if adapters is None:
-        return AutoConfig.from_pretrained(name, **hub)
-    fields = json.loads(Path(adapters).read_text(encoding="utf-8"))
-    base = {"revision": fields.get("revision") or "main", "token": token}
-    return read_classifier_config(name, **hub) or AutoConfig.from_pretrained(fields["base_model_name_or_path"], **base)
+    with reading(f"`name` {os.fspath(name)!r}"):
+        place = find_place(name, revision, token)
+        if (fields := read_adapter_fields(place)) is not None:
+            if (config := read_classifier_config(place)) is not None:
+                return config
+            place = find_base(fields, place)
+        check_checkpoint(place)
+        return AutoConfig.from_pretrained(place.name, **place.hub)
 
 
-def load_merged(
-    model: str | os.PathLike,
-    revision: str | None = None,
-    token: str | bool | None = None,
-    called: str | None = None,
-    new_head: bool = False,
-) -> PreTrainedModel | None:
-    """
-    Loads the model that adapters were saved of, and merges them into it.
-
-    Args:
-        model, revision, token, called: As in [`load_checkpoint`].
-        new_head (`bool`, *optional*, defaults to `False`): Whether the model may have a head that nobody trained.
-
-    Returns:
-        `PreTrainedModel | None`: `None` where there are no adapters.
-
-    Raises:
-        `OSError`: If something of it cannot be found.
-        `ImportError`: If PEFT is not installed.
-        [`InputError`]: If the weights do not fit.
-    """
-    if find_adapter_config_file(model, revision=revision, token=token) is None:
+def _load_merged(place: Place, called: str, new_head: bool) -> PreTrainedModel | None:
+    """The model that adapters were saved of, with them merged into it; `None` where there are no adapters."""
+    if read_adapter_fields(place) is None:
         return None
     try:
-        from .adapters import load_adapted, merge_adapted
+        from .adapters import load_adapters, merge_adapted
     except ImportError as error:
         raise ImportError("it holds adapters, which need peft (pip install peft)") from error
-    adapted = load_adapted(model, revision=revision, token=token, new_head=new_head, called=called)
-    return merge_adapted(adapted)
+    return merge_adapted(load_adapters(place, called, new_head=new_head))

@@ -2,11 +2,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """The tasks that a checkpoint can be loaded for, and the check of its weights by the rule that `hub.loading` states."""
 
+import importlib
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
 from typing import Any, NamedTuple
 
-from transformers import PreTrainedModel
+from transformers import PreTrainedConfig, PreTrainedModel
 
 from ..common.console import filtered_log
 from ..common.errors import InputError
@@ -68,6 +69,44 @@ def task_of(model_type: str, class_names: Iterable[str]) -> str | None:
         return None
     tasks = {model_class_name(model_type, task).rpartition(".")[2]: task for task in TASKS}
     return next((tasks[name] for name in class_names if name in tasks), None)
+
+
+def find_model_class(config: PreTrainedConfig, task: str, called: str) -> type[PreTrainedModel]:
+    """
+    Finds the model class of a configuration for a task.
+
+    Raises:
+        [`InputError`]: If the configuration is not of the package's encoders, or the encoder has no such model.
+    """
+    model_type = config.model_type
+    if model_type not in ENCODERS:
+        raise InputError(f"{called} is a model of type {model_type!r}, expected {' or '.join(ENCODERS)}")
+    module, _, name = model_class_name(model_type, task).rpartition(".")
+    if not name:
+        raise InputError(f"{called} is a model of type {model_type!r}, which has no model for {task}")
+    return getattr(importlib.import_module(f"..models.{module}", __package__), name)
+
+
+def check_task(config: PreTrainedConfig, task: str, called: str, new_head: bool) -> None:
+    """
+    Refuses a checkpoint whose head was trained for another task, though its weights would fit.
+
+    Args:
+        config (`PreTrainedConfig`): The checkpoint's configuration.
+        task (`str`): One of `TASKS`.
+        called (`str`): What messages call the checkpoint.
+        new_head (`bool`): Whether the head is to be trained anew.
+
+    Raises:
+        [`InputError`]: If a classifier of frames is to classify clips.
+    """
+    saved = task_of(config.model_type, config.architectures or [])
+    # A linear classifier of clips can label frames, as scores of shorter clips; not the other way round.
+    if task == "audio-classification" and saved == "audio-frame-classification" and not new_head:
+        raise InputError(
+            f"{called} has no trained {TASKS[task].head}: it labels frames, for `annotate` or "
+            f"`{TASKS[saved].auto_class}.from_pretrained`; {TASKS[task].hint}"
+        )
 
 
 def list_names(names: Iterable[str]) -> str:

@@ -7,11 +7,12 @@ from transformers.modeling_utils import PreTrainedModel
 
 from ..patch_encoder.modeling_patch_encoder import CLASSIFIER_KEYS
 from ..patch_encoder.packing import PatchEncoderOutput
+from .adapter_labels import AdapterLabels
 from .configuration_classifier import ClassifierConfig
 from .head import ClassificationHead
 
 
-class PatchEncoderClassifier:
+class PatchEncoderClassifier(AdapterLabels):
     """
     An encoder of patches with a classification head, to be mixed in before the encoder's [`PreTrainedModel`]. Subclasses name
     the `encoder_class` and make the head.
