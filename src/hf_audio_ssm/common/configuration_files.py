@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import yaml
 
 from .errors import InputError
+from .printable import printable
 
 
 MAX_BYTES = 100_000
@@ -91,13 +92,13 @@ def _read_settings(path: Path, names: Collection[str], including: tuple[Path, ..
         raise InputError(f"{path}: must map arguments to values, got {kind}")
     for key in content:
         if key not in names and key != "include":
-            raise InputError(f"{path}: there is no argument {key!r}{did_you_mean(key, names)}")
+            raise InputError(f"{path}: there is no argument {printable(repr(key), 80)}{did_you_mean(key, names)}")
     included: dict[str, Setting] = {}
     if "include" in content:
         other = content.pop("include")
         if not isinstance(other, str) or not other.endswith(SUFFIXES):
             raise InputError(
-                f"{path}: include must be the name of a file ending in {', '.join(SUFFIXES)}, got {other!r}"
+                f"{path}: include must be the name of a file ending in {', '.join(SUFFIXES)}, got {printable(repr(other), 80)}"
             )
         included = _read_settings(path.parent / other, names, (*including, path.resolve()))
     return included | {key: Setting(value, path) for key, value in content.items()}
@@ -162,7 +163,7 @@ def _read_json(text: str) -> Any:
         read: dict[str, Any] = {}
         for key, value in pairs:
             if key in read:
-                raise ValueError(f"the key {key!r} is there twice")
+                raise ValueError(f"the key {printable(repr(key), 80)} is there twice")
             read[key] = value
         return read
 
@@ -237,7 +238,7 @@ class _Reader:
             if not isinstance(key, yaml.ScalarNode) or key.tag == "tag:yaml.org,2002:merge":
                 raise ValueError(f"{place}keys must be names")
             if key.value in keys:
-                raise ValueError(f"{place}the key {key.value!r} is there twice")
+                raise ValueError(f"{place}the key {printable(repr(key.value), 80)} is there twice")
             keys.add(key.value)
             yield key.value, self.read_yaml(value, depth + 1)
 

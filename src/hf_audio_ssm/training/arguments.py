@@ -11,6 +11,7 @@ from typing import Annotated, Any
 from ..common.configuration_files import parse_json
 from ..common.definitions import read_names
 from ..common.errors import InputError
+from ..common.printable import printable
 
 
 # An argument that is a JSON object, as text; in files, it may also be a mapping.
@@ -37,9 +38,9 @@ def read_json_map(arguments: Any, name: str) -> dict[str, Any]:
     try:
         value = parse_json(text)
     except ValueError as error:
-        raise InputError(f"--{name} must be JSON, got {text!r} ({error})") from error
+        raise InputError(f"--{name} must be JSON, got {printable(repr(text), 80)} ({error})") from error
     if not isinstance(value, dict):
-        raise InputError(f"--{name} must map names to values, got {text!r}")
+        raise InputError(f"--{name} must map names to values, got {printable(repr(text), 80)}")
     return value
 
 

@@ -30,6 +30,7 @@ from ..common.configuration_files import (
 )
 from ..common.definitions import read_fields
 from ..common.errors import InputError
+from ..common.printable import printable
 from .arguments import JsonText
 
 
@@ -141,7 +142,9 @@ def _apply(parser: argparse.ArgumentParser, classes: Sequence[type], settings: M
                 value = _read_value(setting.value, actions[name], hints[name])
             except (TypeError, ValueError, argparse.ArgumentTypeError) as error:
                 reason = (
-                    error.args[0] if type(error) is _Refusal else f"{_expected(actions[name])}, got {setting.value!r}"
+                    error.args[0]
+                    if type(error) is _Refusal
+                    else f"{_expected(actions[name])}, got {_shown(setting.value)}"
                 )
                 raise InputError(f"{setting.path}: {name} must be {reason}") from error
             parser.set_defaults(**{name: value})
@@ -150,6 +153,10 @@ def _apply(parser: argparse.ArgumentParser, classes: Sequence[type], settings: M
 
 class _Refusal(ValueError):
     """A value that an argument cannot have; the message says what it must be, and what came."""
+
+
+def _shown(value: Any) -> str:
+    return printable(repr(value), limit=80)
 
 
 def _expected(action: argparse.Action) -> str:
@@ -162,6 +169,7 @@ def _expected(action: argparse.Action) -> str:
 
 def _read_value(value: Any, action: argparse.Action, hint: Any) -> Any:
     """A value of a file as the argument's type, read as from the command line if it is text or a number."""
+    kind = getattr(action.type, "__name__", "")
     members = get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
     origins = {get_origin(member) or member for member in members}
     if value is None:
@@ -177,13 +185,16 @@ def _read_value(value: Any, action: argparse.Action, hint: Any) -> Any:
     if isinstance(value, list) and list not in origins:
         raise _Refusal(f"{_expected(action)}, got a list")
     if isinstance(value, list) and any(not isinstance(entry, str) for entry in value):
-        raise _Refusal(f"{_expected(action)}, got {plain_values(value)!r}")
+        raise _Refusal(f"{_expected(action)}, got {_shown(value)}")
 
     def read(text: str) -> Any:
-        read = (action.type or str)(str(text))  # type: ignore[operator]
-        if action.choices is not None and read not in action.choices:
-            raise _Refusal(f"{_expected(action)}, got {str(text)!r}")
-        return read
+        if kind == "string_to_bool":
+            # YAML's other words for these.
+            text = {"on": "true", "off": "false"}.get(text.lower(), text)
+        converted = (action.type or str)(str(text))  # type: ignore[operator]
+        if action.choices is not None and converted not in action.choices:
+            raise _Refusal(f"{_expected(action)}, got {_shown(text)}")
+        return converted
 
     if action.nargs == "+":
         return [read(entry) for entry in (value if isinstance(value, list) else [value])]
@@ -193,6 +204,8 @@ def _read_value(value: Any, action: argparse.Action, hint: Any) -> Any:
 def _hint(word: str, names: Sequence[str]) -> str:
     if word.endswith(SUFFIXES):
         return "; files of arguments come before all others"
+    if not word.startswith("--"):
+        return "; see --help"
     name = word.lstrip("-").partition("=")[0].replace("-", "_")
     return did_you_mean(f"--{name}", [f"--{name}" for name in names]) or "; see --help"
 
