@@ -127,7 +127,7 @@ def test_unusable_clips_are_reported_and_the_run_ends_well(clips, tmp_path, run,
     folder = tmp_path / "mixed"
     shutil.copytree(clips, folder)
     reasons = write_broken_clips(folder)
-    run(folder, tmp_path / "out", num_workers=2)
+    run(folder, tmp_path / "out", num_workers=2, max_bad_share=0.5)
     with open(tmp_path / "out" / "skipped_clips.csv", newline="") as file:
         rows = {Path(row["clip"]).name: row["reason"] for row in csv.DictReader(file)}
     assert rows.keys() == reasons.keys()

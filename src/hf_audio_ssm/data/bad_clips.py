@@ -25,6 +25,8 @@ from ..common.whole_files import replacing
 # Bad clips that a message lists. The file has all of them.
 MAX_SHOWN = 20
 BAD_CLIPS_FILE = "skipped_clips.csv"
+# How the reason begins for clips that pretraining leaves out although they can be read.
+SILENT = "is silent"
 
 
 def is_main_process() -> bool:

@@ -42,13 +42,14 @@ class ClipNumbers(NamedTuple):
         return ClipNumbers(*(own[rows] for own in self))
 
 
-def number_clips(clips: Sequence[str | os.PathLike | Mapping[str, Any]]) -> ClipNumbers:
+def number_clips(clips: Sequence[str | os.PathLike | Mapping[str, Any]], by_content: bool = True) -> ClipNumbers:
     """
     Numbers clips so that equal clips have equal numbers. Only of files of equal size is any content read, and all of it only if
     parts of it are equal.
 
     Args:
         clips (sequence): Paths, or rows of an undecoded column of `datasets.Audio`: mappings with `bytes` and `path`.
+        by_content (`bool`, *optional*, defaults to `True`): Whether to compare contents, not only files.
 
     Returns:
         [`ClipNumbers`]: with a number for each clip. Clips that are missing, empty, or uncompressed silence differ from all
@@ -60,7 +61,7 @@ def number_clips(clips: Sequence[str | os.PathLike | Mapping[str, Any]]) -> Clip
     rows_of_key = [first_of_key.setdefault(key, row) for row, key in enumerate(keys)]
     by_size: dict[int, list[int]] = {}
     for row in first_of_key.values():
-        if sizes[row]:
+        if sizes[row] and by_content:
             by_size.setdefault(sizes[row], []).append(row)
     content_of_row = {row: row for row in first_of_key.values()}
     for rows in by_size.values():

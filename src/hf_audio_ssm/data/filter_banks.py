@@ -57,7 +57,9 @@ def cache_filter_banks(
         return {"path": path, "filter_bank": bank, "reason": reason}
 
     # The name depends on the clips' rows, the files' state and the feature extractor.
-    paths = [row["path"] for row in dataset["audio"] if row["path"] and os.path.isfile(row["path"])]
+    paths = [
+        row["path"] for row in dataset["audio"] if row is not None and row["path"] and os.path.isfile(row["path"])
+    ]
     state = [(path, status.st_size, status.st_mtime_ns) for path in paths for status in [os.stat(path)]]
     name = Hasher.hash([dataset._fingerprint, state, type(raw).__name__, raw.sampling_rate, raw.num_mel_bins])
     Path(cache_dir).mkdir(parents=True, exist_ok=True)

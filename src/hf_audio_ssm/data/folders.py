@@ -95,6 +95,19 @@ def list_audio(folder: Path) -> list[Path]:
     return paths
 
 
+def name_of(path: Path) -> str:
+    """
+    A path as text for a data set.
+
+    Raises:
+        [`ClipError`]: If its name is not UTF-8.
+    """
+    try:
+        return str(path).encode().decode()
+    except UnicodeEncodeError as error:
+        raise ClipError(path, "has a name that is not UTF-8; rename it") from error
+
+
 def read_metadata(path: Path) -> list[tuple[Path, Any]] | None:
     """
     (clip, label) of each row of a metadata file, or None if it has no label column.

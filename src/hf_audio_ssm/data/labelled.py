@@ -16,11 +16,11 @@ import datasets
 import numpy as np
 
 from ..audio.decoding import read_seconds
-from ..common.errors import ClipError, InputError
+from ..common.errors import InputError
 from .arguments import LabelledDataFields
 from .bad_clips import check_all, is_main_process, refuse_bad_clips
 from .clip_identity import AudioColumn, ClipNames, ClipNumbers, number_clips
-from .folders import SPLIT_FOLDERS, FolderClip, FolderColumns, read_folder
+from .folders import SPLIT_FOLDERS, FolderClip, FolderColumns, name_of, read_folder
 from .label_encodings import clean_labels, encode_labels, has_several_labels
 from .metadata import FILE_COLUMN, clean_text, quote
 from .sources import open_source, undecoded
@@ -208,9 +208,16 @@ class LabelledDataArguments(LabelledDataFields):
             # The other folds have the same clips.
             clips = AudioColumn(runs[0].splits.values())
             found = check_all(clips, sampling_rate)
-            refuse_bad_clips(list(found.bad.values()), len(clips), self.bad_clips, self.max_bad_share)
             numbers = np.concatenate([runs[0].numbers[split] for split in runs[0].splits]).tolist()
-            bad = {numbers[place]: clip for place, clip in found.bad.items()}
+            # A clip without a path is known by its place in the data.
+            bad = {
+                numbers[place]: (
+                    name if (clips[place] or {}).get("path") else f"clip {numbers[place]} of {self.data}",
+                    reason,
+                )
+                for place, (name, reason) in found.bad.items()
+            }
+            refuse_bad_clips(list(bad.values()), len(clips), self.bad_clips, self.max_bad_share)
             runs = [
                 replace(own.without(bad), num_short=len(found.short), defects=list(found.notes.values()))
                 for own in runs
@@ -284,12 +291,7 @@ class LabelledDataArguments(LabelledDataFields):
         flat = [one for label in labels for one in (label if lists else [label])]
         if any(isinstance(one, str) for one in flat):
             labels = [list(map(str, label)) if lists else str(label) for label in labels]
-        columns: dict[str, list[Any]] = {"audio": [], "label": labels}
-        for clip in clips:
-            try:
-                columns["audio"].append(str(clip.path).encode().decode())
-            except UnicodeEncodeError as error:
-                raise ClipError(clip.path, "has a name that is not UTF-8; rename it") from error
+        columns: dict[str, list[Any]] = {"audio": [name_of(clip.path) for clip in clips], "label": labels}
         for name in MORE_COLUMNS:
             if getattr(self, f"{name}_column") is not None:
                 columns[name] = [getattr(clip, name) for clip in clips]

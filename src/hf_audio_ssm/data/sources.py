@@ -6,19 +6,26 @@ Hub. Sources may be mixed by weight, and streamed.
 """
 
 import math
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import datasets
 import numpy as np
 
 from ..common.errors import InputError
-from .folders import list_audio
+from .audio_columns import AnyDataset
+from .audio_columns import undecoded as undecoded
+from .bad_clips import is_main_process
+from .clip_identity import AudioColumn, number_clips
+from .folders import SPLIT_COLUMN, list_audio, name_of
+from .metadata import find_metadata, read_rows
 from .names import data_on_hub
 
 
-AnyDataset = TypeVar("AnyDataset", datasets.Dataset, datasets.IterableDataset)
+# With more clips than this, only files' names are compared, and not what is in them.
+MAX_COMPARED = 200_000
 
 
 def make_dataset(clips: list[tuple[Path, str]], labels: list[str]) -> datasets.Dataset:
@@ -54,7 +61,8 @@ def open_source(
                 dataset = dataset[split]
             return dataset.to_iterable_dataset(num_shards=min(64, len(dataset))) if streaming else dataset
         if path.is_dir():
-            paths = {"audio": [str(found) for found in list_audio(path)]}
+            _warn_of_splits(path)
+            paths = {"audio": [name_of(found) for found in list_audio(path)]}
             dataset = datasets.Dataset.from_dict(paths)
             return dataset.to_iterable_dataset(num_shards=min(64, len(dataset))) if streaming else dataset
         if source.endswith(".parquet"):
@@ -72,17 +80,16 @@ def open_source(
         raise InputError(f"{source}: cannot be loaded as a data set ({type(error).__name__}: {error})") from error
 
 
-def undecoded(dataset: AnyDataset, source: str, column: str = "audio") -> AnyDataset:
-    """
-    Keeps the clips in `column` as paths and bytes. Some sources store these without marking them as audio.
-
-    Raises:
-        [`InputError`]: If there is no such column.
-    """
-    columns = dataset.column_names or []
-    if column not in columns:
-        raise InputError(f"{source}: needs a column {column}, found {columns}")
-    return dataset.cast_column(column, datasets.Audio(decode=False))
+def _warn_of_splits(folder: Path) -> None:
+    """Warns if a metadata file divides the clips of a folder, as all of them are used."""
+    try:
+        path = find_metadata(folder)
+        columns = read_rows(path)[0] if path is not None else []
+    except InputError:
+        # The labels and splits of the file are not asked for.
+        return
+    if SPLIT_COLUMN in columns and is_main_process():
+        warnings.warn(f"the column {SPLIT_COLUMN} of {path} is not used: the clips of all splits are", stacklevel=4)
 
 
 def load_source(
@@ -161,12 +168,45 @@ def load_and_hold_out(
             f"{', '.join(sources)}: {len(clips)} clips are too few to hold any out; give others to evaluate on"
         )
     split = datasets.Dataset.from_dict({"index": range(len(clips))}).train_test_split(test_size=count, seed=seed)
+    held_out = np.array(split["test"]["index"])
+    contents = number_clips(AudioColumn([clips]), by_content=len(clips) <= MAX_COMPARED).contents
     kept, rest, start = np.array(split["train"]["index"]), [], 0
+    # Sources may name the same file, or hold copies of it.
+    kept = _leave_out(kept, np.isin(contents[kept], contents[held_out]))
     for source in loaded:
         rest.append(clips.select(kept[(kept >= start) & (kept < start + len(source))]))
         start += len(source)
     # Mixing repeats clips, and a clip must not be on both sides.
-    return _mix(rest, weights, seed), clips.select(split["test"]["index"])
+    return _mix(rest, weights, seed), clips.select(held_out)
+
+
+def warn_of_shared_clips(train: datasets.Dataset, evaluation: datasets.Dataset) -> None:
+    """
+    Warns if clips to evaluate on are also trained on: as the same file, or as one of equal content.
+
+    Args:
+        train (`datasets.Dataset`): The training clips.
+        evaluation (`datasets.Dataset`): The clips to evaluate on.
+    """
+    if not is_main_process():
+        return
+    by_content = len(train) + len(evaluation) <= MAX_COMPARED
+    contents = number_clips(AudioColumn([train, evaluation]), by_content).contents
+    count = np.isin(contents[len(train) :], contents[: len(train)]).sum()
+    if count:
+        warnings.warn(f"{count} of the {len(evaluation)} clips to evaluate on are also trained on", stacklevel=2)
+
+
+def _leave_out(rows: np.ndarray, is_shared: np.ndarray) -> np.ndarray:
+    """Leaves the rows out that are shared with clips held out, and says so."""
+    if is_shared.all():
+        raise InputError(f"all {len(rows)} training clips equal clips that are held out to evaluate on; give others")
+    if is_shared.any() and is_main_process():
+        warnings.warn(
+            f"{is_shared.sum()} clips are not trained on, as they equal clips that are held out to evaluate on",
+            stacklevel=3,
+        )
+    return rows[~is_shared]
 
 
 def _check_weights(sources: Sequence[str], weights: Sequence[float] | None) -> None:

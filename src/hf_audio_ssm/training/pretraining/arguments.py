@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ...common.errors import InputError
+from ...data.arguments import BAD_CLIPS_HELP, MAX_BAD_SHARE, MAX_BAD_SHARE_HELP, check_bad_clip_fields
 from ..arguments import JsonText, read_json_map
 
 
@@ -77,8 +78,11 @@ class PretrainingDataArguments:
         metadata={"help": "Most by which clips are played faster or slower, as a share; moves their pitch."},
     )
     mixup: float = field(default=0.0, metadata={"help": "Share of clips that another one is mixed into."})
+    bad_clips: str = field(default="skip", metadata={"help": BAD_CLIPS_HELP})
+    max_bad_share: float = field(default=MAX_BAD_SHARE, metadata={"help": MAX_BAD_SHARE_HELP})
 
     def __post_init__(self) -> None:
+        check_bad_clip_fields(self.bad_clips, self.max_bad_share)
         check_at_least(self, 1, "num_eval_clips", "shuffle_buffer_size")
         check_at_least(self, 0, "num_workers")
         if not self.train_data:

@@ -11,7 +11,7 @@ from transformers.feature_extraction_utils import FeatureExtractionMixin
 from transformers.models.auto.feature_extraction_auto import FEATURE_EXTRACTOR_MAPPING
 
 from ...common.errors import InputError
-from ...data.sources import load_and_hold_out, load_sources
+from ...data.sources import load_and_hold_out, load_sources, warn_of_shared_clips
 from ...data.statistics import filter_bank_statistics
 from ...objectives import objective_class
 from .arguments import PretrainingDataArguments, PretrainingModelArguments
@@ -77,6 +77,7 @@ def load_data(
         return train, datasets.Dataset.from_list(list(evaluation.take(count)))
     if count < len(evaluation):
         evaluation = evaluation.shuffle(seed=seed).select(range(count))
+    warn_of_shared_clips(train, evaluation)
     return train, evaluation
 
 

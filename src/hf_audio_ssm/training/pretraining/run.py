@@ -6,7 +6,7 @@ import functools
 import math
 import signal
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from ...common.errors import InputError
+from ...data.bad_clips import BAD_CLIPS_FILE, SILENT, list_clips, refuse_bad_clips
 from ...data.filter_banks import cache_filter_banks
 from ...data.pretraining import PretrainingExamples
 from ...hub.cards import Results, pretrained_card, read_base_model
@@ -38,8 +39,8 @@ from .schedule import Schedule, make_optimizer
 
 
 DIVERGED = "a lower --learning_rate, --max_grad_norm 1 or another --mixed_precision may help. The last checkpoint is unchanged"
-# Of unusable clips, as many are printed at the end.
-MAX_SHOWN = 10
+# The share of bad clips of a stream is that of so many clips or more.
+MIN_CLIPS_OF_STREAM = 1000
 
 
 @dataclass
@@ -240,6 +241,9 @@ class PretrainingRun:
         """Says what will happen, and begins to read batches."""
         accelerator, state, arguments = self.accelerator, self.state, self.arguments
         facts = "".join(f"{name.lower()}: {value}; " for name, value in self.objective.describe().facts.items())
+        kept = "" if self.data_arguments.eval_data else ", held out of the data"
+        count = "a stream of clips" if self.data_arguments.streaming else f"{len(self.train_clips)} clips"
+        accelerator.print(f"{count} to train on, {len(self.evaluation_clips)} to evaluate on{kept}")
         accelerator.print(
             f"{self.objective.model.num_parameters() / 1e6:.2f} million parameters; {facts}{self.clips_per_step} clips "
             f"({self.tokens_per_step} tokens) in a step, on {accelerator.num_processes} processes; "
@@ -303,6 +307,7 @@ class PretrainingRun:
             [`InputError`]: If the loss is not finite.
         """
         state = self.state
+        self.report_skipped()
         means = state.means.compute(self.accelerator)
         seconds = time.perf_counter() - state.began
         speed = (state.step - state.logged_at) * self.tokens_per_step / seconds
@@ -314,6 +319,27 @@ class PretrainingRun:
         if not math.isfinite(means["loss"]):
             raise InputError(f"the loss at step {state.step} is {means['loss']}; {DIVERGED}")
         state.means, state.logged_at, state.began = Means(), state.step, time.perf_counter()
+
+    def report_skipped(self, more: Sequence[tuple[str, str]] = ()) -> None:
+        """
+        Lists the clips that could not be used since the last time, of all processes.
+
+        Args:
+            more (`Sequence[tuple[str, str]]`, *optional*): Those of an evaluation, as (clip, reason).
+
+        Raises:
+            [`InputError`]: If they are more than `--max_bad_share`, or are not to be skipped.
+        """
+        self.folder.report_skipped([*self.state.skipped, *more])
+        self.state.skipped = []
+        data, total = self.data_arguments, len(self.evaluation_clips)
+        if data.streaming:
+            # The length of a stream is unknown. Its beginning may be worse than the rest.
+            total += max(MIN_CLIPS_OF_STREAM, self.state.step * self.clips_per_step)
+        else:
+            total += len(self.train_clips)
+        bad = [(clip, reason) for clip, reason in self.folder.skipped.items() if not reason.startswith(SILENT)]
+        refuse_bad_clips(bad, total, data.bad_clips, data.max_bad_share)
 
     def refuse_divergence(self) -> None:
         """Refuses to write weights that are not finite over good ones; raises [`InputError`]."""
@@ -333,7 +359,7 @@ class PretrainingRun:
         state, objective = self.state, self.objective
         picture = self.folder.path / "pictures" / f"step-{state.step}.png"
         state.metrics, unusable = self.evaluation.run(self.accelerator, self.model, picture)
-        self.folder.report_skipped(unusable)
+        self.report_skipped(unusable)
         value = state.metrics[objective.metric]
         self.schedule.after_evaluation(value)
         sign = 1 if objective.greater_is_better else -1
@@ -411,8 +437,7 @@ class PretrainingRun:
         """
         self.refuse_divergence()
         state, extractor = self.state, self.feature_extractor
-        self.folder.report_skipped(state.skipped)
-        state.skipped = []
+        self.report_skipped()
         self.folder.save_checkpoint(
             {
                 "step": state.step,
@@ -443,10 +468,9 @@ class PretrainingRun:
         if self.emissions is not None:
             self.emissions.stop()
         if self.is_main and self.folder.skipped:
-            path = self.folder.path / "skipped_clips.csv"
+            path = self.folder.path / BAD_CLIPS_FILE
             print(f"{len(self.folder.skipped)} clips could not be used, see {path}:")
-            for clip, reason in list(self.folder.skipped.items())[:MAX_SHOWN]:
-                print(f"  {clip}: {reason}")
+            print(list_clips(self.folder.skipped.items()))
         if self.is_main and self.state.step == self.max_steps:
             self.push()
         # Before the process group ends: the gradients' reducer, if it were freed last, would hold the interpreter's lock and wait

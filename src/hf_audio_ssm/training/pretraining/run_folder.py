@@ -2,7 +2,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a pretraining run writes, and the checkpoint that it continues."""
 
-import csv
 import json
 import shutil
 from collections.abc import Callable
@@ -16,7 +15,7 @@ from torch import nn
 from transformers import FeatureExtractionMixin
 
 from ...common.errors import InputError
-from ...common.whole_files import replacing
+from ...data.bad_clips import write_bad_clips
 from ...hub.card_callback import write_card
 from ...objectives import Objective
 from ..checkpoints import (
@@ -182,9 +181,7 @@ class RunFolder:
         before = len(self.skipped)
         self.skipped.update(gather_object(skipped))
         if self.accelerator.is_main_process and len(self.skipped) > before:
-            path = self.path / "skipped_clips.csv"
-            with replacing(path) as partial, open(partial, "w", newline="", encoding="utf-8") as file:
-                csv.writer(file).writerows([("clip", "reason"), *self.skipped.items()])
+            write_bad_clips(self.path, self.skipped.items())
 
 
 def comparable(config: dict[str, Any]) -> dict[str, Any]:
