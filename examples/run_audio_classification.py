@@ -9,9 +9,9 @@ The command line may begin with YAML or JSON files of arguments; its own argumen
 them, with those of transformers' TrainingArguments. `examples/configs/` has the paper's recipes.
 
 `output_dir` (with --fold_column, a folder in it for each fold) receives the model and its feature extractor, for
-`from_pretrained` and `pipeline`; a model card with the results on the test split; `test_results.json`; pictures of the
-learning curve, of the augmentation and, for clips of one label, of the confusion matrix; and the checkpoints of training,
-from which `--resume_from_checkpoint true` continues.
+`from_pretrained` and `pipeline`; a model card and `test_results.json` with the results on the test split, also on its clips
+with silence around them, quieter and with noise; pictures of the learning curve, of the augmentation and, for clips of one
+label, of the confusion matrix; and the checkpoints of training, from which `--resume_from_checkpoint true` continues.
 """
 
 from hf_audio_ssm.common.boundary import one_line_errors
@@ -31,9 +31,10 @@ from pathlib import Path
 
 from transformers import PreTrainedModel, set_seed
 
+from hf_audio_ssm.audio.frames import seconds_spanned
 from hf_audio_ssm.common.text_files import mean_and_deviation
 from hf_audio_ssm.data.augmentation import AugmentationArguments
-from hf_audio_ssm.data.bad_clips import report_bad_clips
+from hf_audio_ssm.data.bad_clips import report_bad_clips, start_bad_clips
 from hf_audio_ssm.data.labelled import LabelledClips, LabelledDataArguments
 from hf_audio_ssm.inference.plots import plot_augmentation, save_figure
 from hf_audio_ssm.training.classifiers import ClassifierArguments
@@ -53,7 +54,8 @@ def fine_tune(
     """One run: trains, and returns the metrics on the test split."""
     set_seed(training.seed)
     feature_extractor, model = classifier.load_feature_extractor(clips), load_model(clips)
-    trainer = make_trainer(model, feature_extractor, clips, training, augmentation.make(training.seed))
+    changes = augmentation.make(training.seed, seconds_spanned(feature_extractor.max_length))
+    trainer = make_trainer(model, feature_extractor, clips, training, changes)
     if trainer.data_collator.augmentation and trainer.is_world_process_zero():
         rows = [clips.splits["train"][index] for index in range(min(4, len(clips.splits["train"])))]
         picture = plot_augmentation(trainer.data_collator, rows, clips.names)
@@ -79,6 +81,7 @@ def main(
     runs = data.load()
     arguments = [fold_arguments(training, clips.fold) for clips in runs]
     runs = data.check(runs, classifier.load_feature_extractor().sampling_rate)
+    start_bad_clips(training.output_dir, runs[0].bad, is_continued=bool(training.resume_from_checkpoint))
     results = []
     model_of = load_model or classifier.load_model
     for clips, own in zip(runs, arguments, strict=True):

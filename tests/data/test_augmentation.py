@@ -20,6 +20,7 @@ from hf_audio_ssm.data.augmentation import (
     RollTime,
     SpecAugment,
     UniformNoise,
+    VaryRecordings,
 )
 
 
@@ -169,7 +170,7 @@ def test_everything_in_order(sound_dir, librosa):
     )
     augmentation = arguments.make(seed=3)
     kinds = [type(transform) for transform in augmentation.waveform_transforms + augmentation.spectrogram_transforms]
-    assert kinds == [EachWaveform, Mixup, MultiLabelMix, SpecAugment, UniformNoise, RollTime]
+    assert kinds == [VaryRecordings, EachWaveform, Mixup, MultiLabelMix, SpecAugment, UniformNoise, RollTime]
     assert augmentation.mixes_labels
     # Clips of one frame of the filter bank, too.
     for waveforms in (make_waveforms(), [waveform[:400] for waveform in make_waveforms()]):
@@ -186,13 +187,55 @@ def test_everything_in_order(sound_dir, librosa):
     assert not torch.equal(first.spectrogram(spectrogram, 0.0), again.spectrogram(spectrogram, 0.0))
 
 
-def test_nothing_by_default():
+def test_recordings_are_varied_by_default():
     augmentation = AugmentationArguments().make()
+    assert [type(transform) for transform in augmentation.waveform_transforms] == [VaryRecordings]
+    assert augmentation.spectrogram_transforms == []
+    assert not augmentation.mixes_labels
+
+
+def test_nothing_if_it_is_turned_off():
+    augmentation = AugmentationArguments(vary_recordings=False).make()
     assert not augmentation
     assert not augmentation.mixes_labels
-    assert AugmentationArguments(change_waveforms=0.5).make().mixes_labels is False
+    assert AugmentationArguments(vary_recordings=False, change_waveforms=0.5).make().mixes_labels is False
     waveforms = make_waveforms()
     assert augmentation.waveforms(waveforms, LABELS, RATE) == (waveforms, LABELS)
+
+
+def test_other_recordings_of_the_same_clips():
+    """Speed, silence, level and noise each stay in their range, reach its ends, and change nothing else."""
+    rate, clip = 8000, np.sin(np.arange(4000) * 0.5).astype(np.float32)
+    still = {"speed": 1.0, "silence": 0.0, "min_level_db": 0.0, "max_level_db": 0.0, "noise_p": 0.0}
+
+    def draw(count=60, **settings):
+        (transform, rng) = VaryRecordings(**still | settings), make_rng()
+        return [transform([clip], LABELS[:1], rate, rng)[0][0] for _ in range(count)]
+
+    np.testing.assert_array_equal(draw(1)[0], clip)
+    lengths = [len(clip) / len(changed) for changed in draw(speed=1.25)]
+    assert 0.8 - 1e-3 <= min(lengths) < 0.82
+    assert 1.22 < max(lengths) <= 1.25 + 1e-3
+    for changed in draw(silence=0.3):
+        (start,) = np.flatnonzero(np.correlate(changed, clip, "valid") > 0.999 * np.sum(clip**2))
+        np.testing.assert_array_equal(changed[start : start + len(clip)], clip)
+        assert not changed[:start].any()
+        assert not changed[start + len(clip) :].any()
+        assert max(start, len(changed) - len(clip) - start) <= 0.3 * rate
+    for seconds in (0.6, 0.5, 0.1):
+        lengths = [len(changed) / rate for changed in draw(silence=0.3, max_seconds=seconds)]
+        assert max(lengths) <= max(seconds, 0.5) + 2 / rate
+        assert max(lengths) > max(seconds, 0.5) - 0.02
+    levels = [20 * np.log10(np.abs(changed).max() / np.abs(clip).max()) for changed in draw(min_level_db=-30.0)]
+    assert -30 <= min(levels) < -27
+    assert -3 < max(levels) <= 0
+    noises = [changed - clip for changed in draw(noise_p=0.5, min_snr_db=5.0, max_snr_db=50.0)]
+    ratios = [10 * np.log10(np.sum(clip**2) / np.sum(noise**2)) for noise in noises if noise.any()]
+    assert 15 < len(ratios) < 45
+    assert 4.9 <= min(ratios) < 15
+    assert 40 < max(ratios) <= 50.1
+    # A single sample has no speed.
+    assert len(VaryRecordings().vary(np.ones(1, np.float32), rate, make_rng())) >= 1
 
 
 class Draws(torch.utils.data.Dataset):
@@ -244,6 +287,10 @@ def test_processes_and_continued_trainings_do_not_repeat_each_other(monkeypatch)
         (lambda: MultiLabelMix(max_clips=1), ValueError, "`max_clips` must be at least 2, got 1"),
         (lambda: MultiLabelMix(min_snr_db=5, max_snr_db=1), ValueError, "`min_snr_db` must be at most `max_snr_db`"),
         (lambda: SpecAugment(-1, 0), ValueError, "`frequency_mask` must not be negative, got -1"),
+        (lambda: VaryRecordings(speed=0.5), ValueError, "`speed` must be a number of at least 1, got 0.5"),
+        (lambda: VaryRecordings(silence=-1), ValueError, "`silence` must be a number of at least 0, got -1"),
+        (lambda: VaryRecordings(noise_p=2), ValueError, r"`noise_p` must be in 0 \.\.\. 1, got 2"),
+        (lambda: VaryRecordings(max_level_db=-40), ValueError, "`min_level_db` must be at most `max_level_db`"),
         (lambda: RollTime(0), ValueError, "`frames` must be at least 1, got 0"),
         (lambda: AugmentationArguments(mixup=-0.1), InputError, r"--mixup must be in 0 \.\.\. 1, got -0.1"),
         (lambda: AugmentationArguments(time_mask=-3), InputError, "--time_mask must not be negative, got -3"),

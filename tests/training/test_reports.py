@@ -4,14 +4,16 @@
 
 from labelled_tones import write_tones
 
-from hf_audio_ssm.data.augmentation import AugmentationArguments
+from hf_audio_ssm.data.augmentation import AugmentationArguments, VaryRecordings
 from hf_audio_ssm.data.labelled import LabelledDataArguments
 from hf_audio_ssm.training.reports import describe_augmentation, split_results
 
 
 def test_augmentation():
-    assert describe_augmentation(AugmentationArguments()) == {}
-    set_ones = AugmentationArguments(mixup=0.5, time_mask=8, noise=True)
+    described = describe_augmentation(AugmentationArguments(mixup=0.5))["Augmentation"]
+    assert described == f"vary_recordings ({VaryRecordings().describe()}), mixup 0.5"
+    assert describe_augmentation(AugmentationArguments(vary_recordings=False)) == {"Augmentation": "none"}
+    set_ones = AugmentationArguments(vary_recordings=False, mixup=0.5, time_mask=8, noise=True)
     assert describe_augmentation(set_ones) == {"Augmentation": "mixup 0.5, time_mask 8, noise"}
 
 

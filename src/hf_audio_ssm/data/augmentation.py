@@ -7,6 +7,8 @@ Every transform draws only from the `numpy.random.Generator` that it is called w
 waveforms, mixing, filter bank, SpecAugment, noise, roll.
 """
 
+import itertools
+import math
 import os
 import random
 from collections.abc import Callable, Sequence
@@ -14,9 +16,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import soxr
 import torch
 
 from ..audio.decoding import MIN_SECONDS
+from ..evaluation.robustness import add_noise, add_silence, change_level
 from .arguments import AugmentationFields
 
 
@@ -52,6 +56,8 @@ class EachWaveform:
         transform (`Callable`): Takes `samples` and `sample_rate`, as the transforms of audiomentations do.
     """
 
+    mixes_labels = False
+
     def __init__(self, transform: Callable):
         self.transform = transform
 
@@ -75,6 +81,75 @@ class EachWaveform:
         least = MIN_SECONDS * sampling_rate
         pairs = zip(changed, waveforms, strict=True)
         return [after if len(after) >= least else before for after, before in pairs], labels
+
+
+class VaryRecordings:
+    """
+    Makes of each clip another recording: another speed, with pitch and formants, more silence around it, another level, and
+    noise. A classifier of few clips otherwise learns how they were cut and how loud they are.
+
+    Args:
+        speed (`float`, *optional*, defaults to 1.25): The speed is drawn from 1 / `speed` to `speed`.
+        silence (`float`, *optional*, defaults to 0.3): Longest silence before and after a clip, in seconds.
+        min_level_db (`float`, *optional*, defaults to -30.0): Lowest change of the level, in decibels.
+        max_level_db (`float`, *optional*, defaults to 6.0): Highest change of the level.
+        noise_p (`float`, *optional*, defaults to 0.5): Share of clips with noise. The others keep digital silence.
+        min_snr_db (`float`, *optional*, defaults to 5.0): Lowest level of a clip above its noise, in decibels.
+        max_snr_db (`float`, *optional*, defaults to 50.0): Highest level of a clip above its noise.
+        max_seconds (`float`, *optional*):
+            What the model hears of a clip. Silence pushes no part of a clip out of it. By default there is no limit.
+    """
+
+    mixes_labels = False
+
+    def __init__(
+        self,
+        speed: float = 1.25,
+        silence: float = 0.3,
+        min_level_db: float = -30.0,
+        max_level_db: float = 6.0,
+        noise_p: float = 0.5,
+        min_snr_db: float = 5.0,
+        max_snr_db: float = 50.0,
+        max_seconds: float | None = None,
+    ):
+        for name, value, least in (("speed", speed, 1), ("silence", silence, 0)):
+            if not least <= value < math.inf:
+                raise ValueError(f"`{name}` must be a number of at least {least}, got {value!r}.")
+        self.speed, self.silence, self.max_seconds = speed, silence, max_seconds
+        self.level_range = _check_range("level_db", min_level_db, max_level_db)
+        self.noise_p = _check_share("noise_p", noise_p)
+        self.snr_range = _check_range("snr_db", min_snr_db, max_snr_db)
+
+    def __call__(
+        self, waveforms: list[np.ndarray], labels: np.ndarray, sampling_rate: int, rng: np.random.Generator
+    ) -> tuple[list[np.ndarray], np.ndarray]:
+        """The changed waveforms `(samples,)`, and the unchanged labels."""
+        return [self.vary(waveform, sampling_rate, rng) for waveform in waveforms], labels
+
+    def describe(self) -> str:
+        """Its settings, in words."""
+        low, high = self.level_range
+        return (
+            f"speed {1 / self.speed:g} to {self.speed:g}, up to {self.silence:g} s of silence before and after, level "
+            f"{low:g} to {high:g} dB, noise in {self.noise_p:.0%} of the clips"
+        )
+
+    def vary(self, waveform: np.ndarray, sampling_rate: int, rng: np.random.Generator) -> np.ndarray:
+        """Another recording of a clip: float32 `(samples,)`."""
+        speed = self.speed ** rng.uniform(-1, 1)
+        changed = soxr.resample(waveform, speed * sampling_rate, sampling_rate, quality="LQ")
+        # The shortest clips have no sample left at a higher speed.
+        waveform = changed if len(changed) else waveform
+        silences = rng.uniform(0, self.silence, size=2)
+        if self.max_seconds is not None and silences.any():
+            room = max(0.0, self.max_seconds - len(waveform) / sampling_rate)
+            silences *= min(1.0, room / silences.sum())
+        snr_db = rng.uniform(*self.snr_range) if rng.random() < self.noise_p else None
+        waveform = add_silence(waveform, sampling_rate, *silences)
+        if snr_db is not None:
+            waveform = add_noise(waveform, snr_db, rng)
+        return change_level(waveform, rng.uniform(*self.level_range)).astype(np.float32)
 
 
 def fit_length(waveform: np.ndarray, length: int) -> np.ndarray:
@@ -229,7 +304,7 @@ class Augmentation:
         seed (`int`, *optional*, defaults to 0):
             Seed of the generators. Each process that trains (by the environment's `RANK`) and each worker process of a
             `DataLoader` has its own generator, seeded by `seed`, the rank, and torch's seed for that worker and epoch, so
-            that no two processes repeat each other.
+            that no two processes repeat each other. After [`begin_batch`], the clips of the batch seed it instead.
 
     Attributes:
         first_step (`int`): The step at which training begins, 0 at first. Another step gives other draws.
@@ -247,6 +322,7 @@ class Augmentation:
         self.first_step = 0
         self._rng: Any = None
         self._entropy: tuple[int, ...] | None = None
+        self._batch_rng: np.random.Generator | None = None
 
     def __bool__(self) -> bool:
         return bool(self.waveform_transforms or self.spectrogram_transforms)
@@ -254,11 +330,23 @@ class Augmentation:
     @property
     def mixes_labels(self) -> bool:
         """Whether the transforms may give a clip shares of several classes."""
-        return any(not isinstance(transform, EachWaveform) for transform in self.waveform_transforms)
+        return any(getattr(transform, "mixes_labels", True) for transform in self.waveform_transforms)
+
+    def begin_batch(self, places: Sequence[tuple[int, int]] | None) -> None:
+        """
+        Makes the draws of a batch depend on its clips alone, not on what was drawn before, the process or the worker.
+
+        Args:
+            places (`Sequence[tuple[int, int]]`, *optional*):
+                Epoch and index of each clip. Without them, the generator of this process goes on.
+        """
+        self._batch_rng = None if places is None else np.random.default_rng((self.seed, *itertools.chain(*places)))
 
     @property
     def rng(self) -> np.random.Generator:
-        """The generator of this process."""
+        """The generator of this batch, or of this process."""
+        if self._batch_rng is not None:
+            return self._batch_rng
         worker = torch.utils.data.get_worker_info()
         entropy = (self.seed, int(os.environ.get("RANK", 0)), self.first_step, 0 if worker is None else worker.seed)
         if entropy != self._entropy:
@@ -294,10 +382,16 @@ class Augmentation:
 
 @dataclass
 class AugmentationArguments(AugmentationFields):
-    """The augmentation of training clips; none by default. HfArgumentParser reads the fields."""
+    """The augmentation of training clips. HfArgumentParser reads the fields."""
 
-    def make(self, seed: int = 0) -> Augmentation:
-        """Makes the [`Augmentation`], in the order of the original."""
+    def make(self, seed: int = 0, max_seconds: float | None = None) -> Augmentation:
+        """
+        Makes the [`Augmentation`], in the order of the original.
+
+        Args:
+            seed (`int`, *optional*, defaults to 0): Seed of its draws.
+            max_seconds (`float`, *optional*): What the model hears of a clip, see [`VaryRecordings`].
+        """
         import audiomentations
 
         changes = []
@@ -313,9 +407,11 @@ class AugmentationArguments(AugmentationFields):
             ]
         if self.background_dir is not None:
             changes.append(audiomentations.AddBackgroundNoise(self.background_dir, p=0.5))
-        waveform_transforms: list[WaveformTransform] = (
-            [EachWaveform(audiomentations.Compose(changes))] if changes else []
-        )
+        waveform_transforms: list[WaveformTransform] = []
+        if self.vary_recordings:
+            waveform_transforms.append(VaryRecordings(max_seconds=max_seconds))
+        if changes:
+            waveform_transforms.append(EachWaveform(audiomentations.Compose(changes)))
         if self.mixup:
             waveform_transforms.append(Mixup(p=self.mixup))
         if self.multi_label_mix:

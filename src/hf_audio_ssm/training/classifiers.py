@@ -2,19 +2,43 @@
 # SPDX-License-Identifier: Apache-2.0
 """The classifier that training starts from: any checkpoint of the package's encoders, with a head for the clips' classes."""
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from huggingface_hub.errors import StrictDataclassError
-from transformers import FeatureExtractionMixin, PreTrainedModel
+from transformers import FeatureExtractionMixin, PreTrainedConfig, PreTrainedModel
 
+from ..audio.frames import FRAMES_PER_SECOND
 from ..common.errors import InputError
 from ..data.labelled import LabelledClips
 from ..data.statistics import filter_bank_statistics
 from ..hub.loading import find_model_class, load_config, load_feature_extractor, load_model
 from ..hub.weights import EncoderWeightsError
 from .arguments import ClassifierFields
+
+
+# Silence beside the longest clip that fits into the window, and the longest window that is chosen for the user.
+ROOM_SECONDS = 0.6
+MAX_WINDOW_SECONDS = 60.0
+# A window has whole blocks of frames.
+BLOCK = 16
+
+
+def fit_window(clips: LabelledClips, config: PreTrainedConfig) -> int:
+    """
+    Chooses the frames that clips are cut or padded to: those of the longest clip, and of some silence, as other recordings may
+    have more of it before and after a sound.
+
+    Args:
+        clips (`LabelledClips`): The clips of all splits.
+        config (`PreTrainedConfig`): That of the checkpoint. The window holds one of its patches at least.
+    """
+    seconds = min(max(clips.seconds) + ROOM_SECONDS, MAX_WINDOW_SECONDS)
+    # Encoders that are not the package's are refused later.
+    patch = getattr(config, "patch_shape", (1, 1))[1]
+    return BLOCK * math.ceil(max(seconds * FRAMES_PER_SECOND, patch) / BLOCK)
 
 
 @dataclass
@@ -31,17 +55,20 @@ class ClassifierArguments(ClassifierFields):
 
         Args:
             clips (`LabelledClips`, *optional*):
-                The training clips for `--normalization data`. Without clips, the checkpoint's normalisation stays.
+                The clips that the length is fitted to, and of which `--normalization data` reads the training clips. Without
+                clips, the checkpoint's length and normalisation stay.
 
         Raises:
             [`InputError`]: If it cannot be loaded, or there is no such normalisation.
         """
         try:
             feature_extractor = load_feature_extractor(self.model)
+            if self.max_length is not None:
+                feature_extractor.max_length = self.max_length
+            elif clips is not None:
+                feature_extractor.max_length = fit_window(clips, load_config(self.model))
         except (OSError, ValueError) as error:
             raise InputError(f"--model {self.model}: its feature extractor cannot be loaded ({error})") from error
-        if self.max_length is not None:
-            feature_extractor.max_length = self.max_length
         if self.return_attention_mask:
             feature_extractor.return_attention_mask = True
         if self.normalization == "data":
@@ -80,6 +107,8 @@ class ClassifierArguments(ClassifierFields):
         try:
             config = load_config(self.model)
             find_model_class(config, task, called)
+            if "max_length" not in fields:
+                fields["max_length"] = fit_window(clips, config)
             config, unused = type(config).from_dict(config.to_dict(), return_unused_kwargs=True, **fields)
             if unused:
                 raise InputError(f"--config_overrides: {type(config).__name__} has no field {next(iter(unused))!r}")

@@ -3,16 +3,19 @@
 """The results of a training: the model, metrics on the test split, pictures, and cards at each save and at the end."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
+import datasets
 import numpy as np
 from huggingface_hub import ModelCard
-from transformers import TrainerState
+from transformers import FeatureExtractionMixin, TrainerState
 from transformers.trainer_utils import PredictionOutput
 
-from ..data.augmentation import AugmentationArguments
+from ..audio.frames import count_frames, frames_to_seconds, seconds_spanned
+from ..common.errors import InputError
+from ..data.augmentation import AugmentationArguments, VaryRecordings
 from ..data.labelled import LabelledClips, LabelledDataArguments
 from ..evaluation.metrics import METRICS
 from ..hub.card_callback import ModelCardCallback, write_card
@@ -21,21 +24,38 @@ from ..hub.emissions import trainer_emissions
 from ..hub.push import explaining_push
 from ..inference.plots import plot_confusion_matrix, plot_learning_curve, save_figure
 from .fine_tuning import FineTuningTrainer
+from .robustness import measure_robustness
 
 
 def describe_augmentation(augmentation: AugmentationArguments) -> dict[str, str]:
-    """A row of a card's table: the arguments that differ from their defaults."""
+    """A row of a card's table: what is done to training clips."""
     given = {field.name: getattr(augmentation, field.name) for field in fields(augmentation)}
-    described = [
-        name if value is True else f"{name} {value}"
-        for name, value in given.items()
-        if value != AugmentationArguments.__dataclass_fields__[name].default
-    ]
-    return {"Augmentation": ", ".join(described)} if described else {}
+    described = [name if value is True else f"{name} {value}" for name, value in given.items() if value]
+    if augmentation.vary_recordings:
+        described[described.index("vary_recordings")] += f" ({VaryRecordings().describe()})"
+    return {"Augmentation": ", ".join(described) or "none"}
+
+
+def describe_window(feature_extractor: FeatureExtractionMixin, clips: LabelledClips) -> str:
+    """A sentence on how much of a clip the model hears, and on the clips that are longer."""
+    frames = feature_extractor.max_length
+    longer = sum(count_frames(seconds) > frames for seconds in clips.seconds)
+    described = (
+        f"{frames} frames ({frames_to_seconds(frames):g} s) of a clip are read; the longest has "
+        f"{max(clips.seconds):.2f} s"
+    )
+    if not longer:
+        return described + "."
+    return f"{described}. The rest of {longer} of {len(clips.seconds)} clips is not heard: see --max_length."
 
 
 def split_results(
-    data: LabelledDataArguments, clips: LabelledClips, split: str, metrics: Mapping[str, float], *notes: str
+    data: LabelledDataArguments,
+    clips: LabelledClips,
+    split: str,
+    metrics: Mapping[str, float],
+    *notes: str,
+    robustness: Mapping[str, float] | None = None,
 ) -> Results:
     """
     The results on a split of labelled clips, for a card.
@@ -46,13 +66,18 @@ def split_results(
         split (`str`): "validation" or "test".
         metrics (mapping): The metrics.
         notes (`str`): More sentences on the results.
+        robustness (mapping, *optional*): What [`measure_robustness`] gives.
     """
     if split in clips.drawn:
         notes = (f"The data have no {split} split: it was drawn from their training clips.", *notes)
     elif split == "test" and clips.fold is not None:
         notes = (f"They are fold {clips.fold}.", *notes)
+    if left_out := clips.num_bad.get(split):
+        notes = (f"{left_out} clips of the split cannot be read and are left out.", *notes)
+    if shared := clips.shared.get(split):
+        notes = (f"{shared} clips of the split are not held out: an earlier split has their content.", *notes)
     source = getattr(data, f"{split}_data") or data.data
-    return Results(metrics, split, source, len(clips.splits[split]), notes)
+    return Results(metrics, split, source, len(clips.splits[split]), notes, robustness=robustness or {})
 
 
 class TrainingReport:
@@ -65,6 +90,9 @@ class TrainingReport:
         base_model (`str`): The checkpoint that training starts from.
         data (`LabelledDataArguments`): The source of the clips.
         augmentation (`AugmentationArguments`): The augmentation of training clips.
+
+    Raises:
+        [`InputError`]: If the clips of another source, for the table of robustness, cannot be used.
     """
 
     def __init__(
@@ -79,7 +107,31 @@ class TrainingReport:
         self.output_dir = Path(trainer.args.output_dir)
         self.base_model = read_base_model(base_model)
         self.keys = [metric.key for metric in METRICS[clips.problem_type]]
+        # Before training, which faults of theirs should not end.
+        self.others = self._load_others()
         trainer.add_callback(ModelCardCallback(self._card_of_save))
+
+    def _load_others(self) -> dict[str, datasets.Dataset]:
+        """The clips of another source, by the name of their row in the table of robustness."""
+        source = self.trainer.args.robustness_data
+        if source is None:
+            return {}
+        data = replace(self.data, test_data=source, fold_column=None, test_folds=None)
+        clips = data.load_one()
+        if clips.names != self.clips.names:
+            raise InputError(
+                f"--robustness_data {source}: must have the labels of --data, {', '.join(self.clips.names)}; with them, it has "
+                f"{', '.join(clips.names)}"
+            )
+        return {f"clips of {source}": clips.splits["test"]}
+
+    def announce(self) -> None:
+        """Prints what training does to clips, and how much of them the model hears."""
+        if self.trainer.is_world_process_zero():
+            (augmentation,) = describe_augmentation(self.augmentation).values()
+            hint = "; --vary_recordings false leaves out the first" if self.augmentation.vary_recordings else ""
+            print(f"Augmentation of training clips: {augmentation}{hint}.")
+            print(f"Window: {describe_window(self.trainer.processing_class, self.clips)}")
 
     def name_of(self, folder: Path) -> str:
         """The name that the card in a folder loads: for the output folder, that of its repository, if it is pushed."""
@@ -125,18 +177,36 @@ class TrainingReport:
         trainer.save_model(_internal_call=True)
         prediction = trainer.predict(clips.splits["test"], metric_key_prefix="test")
         metrics = {key: prediction.metrics[f"test_{key}"] for key in self.keys}
-        trainer.save_metrics("test", prediction.metrics)
+        robustness = self._measure_robustness() if trainer.args.robustness else {}
+        trainer.save_metrics("test", prediction.metrics | ({"test_robustness": robustness} if robustness else {}))
         if trainer.is_world_process_zero():
-            self._draw_and_describe(prediction, metrics, save_more)
+            self._draw_and_describe(prediction, metrics, robustness, save_more)
         if trainer.args.push_to_hub:
             with explaining_push(f"{output_dir} is complete, but", trainer.hub_model_id):
                 trainer.push_to_hub()
         return metrics
 
+    def _measure_robustness(self) -> dict[str, float]:
+        """The task's metric on changed test clips and on those of another source."""
+        trainer, feature_extractor = self.trainer, self.trainer.processing_class
+
+        def score(rows: Any) -> float:
+            return trainer.predict(rows, metric_key_prefix="test").metrics[f"test_{self.keys[0]}"]
+
+        seconds = seconds_spanned(feature_extractor.max_length)
+        table = measure_robustness(
+            score, self.clips.splits["test"], feature_extractor.sampling_rate, seconds, self.others
+        )
+        if trainer.is_world_process_zero():
+            print(f"{self.keys[0]} on test clips that are changed:")
+            print("".join(f"  {name}: {value:.4f}\n" for name, value in table.items()), end="")
+        return table
+
     def _draw_and_describe(
         self,
         prediction: PredictionOutput,
         metrics: Mapping[str, float],
+        robustness: Mapping[str, float],
         save_more: Callable[[FineTuningTrainer], Mapping[Path, str]] | None,
     ) -> None:
         trainer, clips, output_dir = self.trainer, self.clips, self.output_dir
@@ -149,8 +219,8 @@ class TrainingReport:
             save_figure(picture, output_dir / "confusion_matrix.png")
         emissions = trainer_emissions(trainer)
         for folder, note in save_more(trainer).items() if save_more else ():
-            results = split_results(self.data, clips, "test", metrics, note)
+            results = split_results(self.data, clips, "test", metrics, note, robustness=robustness)
             write_card(self.card(folder, results, is_merged=True, emissions=emissions), folder)
-        results = split_results(self.data, clips, "test", metrics)
+        results = split_results(self.data, clips, "test", metrics, robustness=robustness)
         trainer.card = self.card(output_dir, results, pictures=pictures, emissions=emissions)
         trainer.create_model_card()
