@@ -70,9 +70,20 @@ def find_base(fields: dict[str, Any], adapters: Place) -> Place:
         raise OSError(one_line(f"the base model {name!r} of these adapters is not here: {error}")) from error
 
 
-def read_classifier_config(place: Place) -> PreTrainedConfig | None:
+def read_classifier_config(
+    model: str | os.PathLike,
+    revision: str | None = None,
+    token: str | bool | None = None,
+    local_files_only: bool = False,
+) -> PreTrainedConfig | None:
     """
     Reads the configuration of the classifier (labels, head) that was saved beside adapters.
+
+    Args:
+        model (`str` or `PathLike`): A folder, or a repository on the Hub.
+        revision (`str`, *optional*): Branch, tag or commit of the repository.
+        token (`str`, *optional*): The token of the Hub; defaults to the stored one.
+        local_files_only (`bool`, *optional*, defaults to `False`): Whether only cached files can be used.
 
     Returns:
         `PreTrainedConfig | None`: `None` where there is none.
@@ -81,7 +92,7 @@ def read_classifier_config(place: Place) -> PreTrainedConfig | None:
         `OSError`: If that cannot be known.
         [`InputError`]: If it cannot be such a configuration.
     """
-    path = find_file(place, CLASSIFIER_CONFIG)
+    path = find_file(Place(os.fspath(model), revision, token, local_files_only), CLASSIFIER_CONFIG)
     if path is None:
         return None
     fields = read_object(path)

@@ -164,7 +164,7 @@ def load_adapters(place: Place, called: str, is_trainable: bool = False, new_hea
     folder = os.path.dirname(weights)
     state = {} if is_safe else peft.load_peft_weights(folder, "cpu")
     shapes = read_shapes(weights) if is_safe else {name: tuple(weight.shape) for name, weight in state.items()}
-    config, base_place = read_classifier_config(place), find_base(fields, place)
+    config, base_place = read_classifier_config(place.name, **place.hub), find_base(fields, place)
     task = _find_task(fields, config)
     called = f"{called} (adapters of {base_place.name!r})"
     check_checkpoint(base_place)

@@ -219,11 +219,37 @@ def load_config(
     with reading(f"`name` {os.fspath(name)!r}"):
         place = find_place(name, revision, token)
         if (fields := read_adapter_fields(place)) is not None:
-            if (config := read_classifier_config(place)) is not None:
+            if (config := read_classifier_config(place.name, **place.hub)) is not None:
                 return config
             place = find_base(fields, place)
         check_checkpoint(place)
         return AutoConfig.from_pretrained(place.name, **place.hub)
+
+
+def load_merged(
+    model: str | os.PathLike,
+    revision: str | None = None,
+    token: str | bool | None = None,
+    called: str | None = None,
+    new_head: bool = False,
+) -> PreTrainedModel | None:
+    """
+    Loads the model that adapters were saved of, and merges them into it.
+
+    Args:
+        model, revision, token, called: As in [`load_checkpoint`].
+        new_head (`bool`, *optional*, defaults to `False`): Whether the model may have a head that nobody trained.
+
+    Returns:
+        `PreTrainedModel | None`: `None` where there are no adapters.
+
+    Raises:
+        `OSError`: If something of it cannot be found.
+        [`InputError`]: If PEFT is not installed, or the weights do not fit.
+    """
+    called = called or f"`model` {os.fspath(model)!r}"
+    with reading(called):
+        return _load_merged(find_place(model, revision, token), called, new_head)
 
 
 def _load_merged(place: Place, called: str, new_head: bool) -> PreTrainedModel | None:

@@ -18,3 +18,8 @@ def model_on_hub(model: str) -> str | None:
         `str`, or None for a folder here.
     """
     return model if is_hub_name(model) and not os.path.exists(model) else None
+
+
+def is_missing_folder(model: str) -> bool:
+    """Whether a checkpoint's name is a path, which no repository on the Hub can have, and leads to no folder."""
+    return not os.path.isdir(model) and not is_hub_name(model)
