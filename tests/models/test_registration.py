@@ -33,7 +33,8 @@ for model_type, name in (("ssamba", "Ssamba"), ("ssast", "Ssast")):
     heads = ["Model", "ForAudioClassification", "ForAudioFrameClassification", "ForPreTraining"]
     assert names == [name + head for head in heads], names
     extractor = transformers.models.auto.feature_extraction_auto.FEATURE_EXTRACTOR_MAPPING[type(config)]
-    assert extractor.__name__ == "SsambaFeatureExtractor", extractor
+    processor = transformers.models.auto.processing_auto.PROCESSOR_MAPPING[type(config)]
+    assert processor is extractor and extractor.__name__ == "SsambaFeatureExtractor", (extractor, processor)
     print(model_type)
 """
 

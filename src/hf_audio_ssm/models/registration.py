@@ -27,6 +27,7 @@ _AUTO_MODULES = {
     "AutoModelForAudioClassification": "modeling_auto",
     "AutoModelForAudioFrameClassification": "modeling_auto",
     "AutoModelForPreTraining": "modeling_auto",
+    "AutoProcessor": "processing_auto",
 }
 
 
@@ -41,7 +42,9 @@ class _Registration(NamedTuple):
         return f"transformers.models.auto.{_AUTO_MODULES[self.auto_class]}"
 
     def load_own_class(self) -> type:
-        module, _, name = ENCODERS[self.model_type].auto_classes[self.auto_class].rpartition(".")
+        # A model without text has nothing but its feature extractor to process its input.
+        auto_class = "AutoFeatureExtractor" if self.auto_class == "AutoProcessor" else self.auto_class
+        module, _, name = ENCODERS[self.model_type].auto_classes[auto_class].rpartition(".")
         return getattr(importlib.import_module(f"{__package__}.{module}"), name)
 
     def register(self) -> None:
@@ -55,7 +58,7 @@ class _Registration(NamedTuple):
 _pending = {
     _Registration(auto_class, model_type)
     for model_type, record in ENCODERS.items()
-    for auto_class in record.auto_classes
+    for auto_class in (*record.auto_classes, "AutoProcessor")
 }
 _imports = threading.local()
 
