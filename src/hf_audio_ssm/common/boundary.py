@@ -7,13 +7,14 @@ and keeps its traceback.
 
 import os
 import re
+import select
 import sys
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from .errors import InputError
-from .printable import one_line
+from .printable import one_line, printable
 
 
 INTERRUPTED = 130
@@ -65,7 +66,11 @@ def _names(error: BaseException) -> Iterator[str]:
 
 def _message(error: BaseException) -> str:
     if isinstance(error, OSError) and error.strerror:
-        names = [os.fsdecode(name) for name in (error.filename, error.filename2) if isinstance(name, (str, bytes))]
+        names = [
+            printable(os.fsdecode(name))
+            for name in (error.filename, error.filename2)
+            if isinstance(name, (str, bytes))
+        ]
         return f"{' -> '.join(names)}: {error.strerror}" if names else error.strerror
     text = str(error.args[0]) if error.args and _IN_WORKER.match(str(error.args[0])) else str(error)
     if _IN_WORKER.match(text):
@@ -105,15 +110,19 @@ def explain_error(error: BaseException) -> str | None:
     return None
 
 
-def _is_closed(stream: object) -> bool:
-    """Whether the reader of a stream has gone."""
+def _output_is_closed() -> bool:
+    """Whether the reader of the standard output has gone. If so, nothing more is written to it."""
     try:
-        stream.flush()  # type: ignore[attr-defined]
-    except BrokenPipeError:
-        # Nothing may be written to it when the process ends.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())  # type: ignore[attr-defined]
-        return True
-    return False
+        poll = select.poll()
+        poll.register(sys.stdout.fileno(), select.POLLOUT)
+        is_closed = any(event & select.POLLERR for _, event in poll.poll(0))
+    # Windows has no poll, and tests replace the standard output.
+    except (AttributeError, OSError, ValueError):
+        return False
+    if is_closed:
+        # When the process ends, Python writes what is left.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return is_closed
 
 
 @contextmanager
@@ -130,7 +139,7 @@ def one_line_errors() -> Iterator[None]:
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
     except Exception as error:
-        if isinstance(error, BrokenPipeError) and _is_closed(sys.stdout):
+        if isinstance(error, BrokenPipeError) and _output_is_closed():
             sys.exit(0)
         explanation = explain_error(error)
         if explanation is None:
