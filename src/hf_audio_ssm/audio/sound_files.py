@@ -162,7 +162,9 @@ class Sound:
 
     def measure(self) -> float:
         """The length in seconds: what the headers tell if the file holds it, else what it holds, by decoding all of it."""
-        return sum(frames / link.samplerate for frames, link in zip(self._lengths(), self._links, strict=True))
+        lengths = self._lengths()
+        self._refuse_nothing(lengths)
+        return sum(frames / link.samplerate for frames, link in zip(lengths, self._links, strict=True))
 
     def blocks(
         self, max_seconds: float | None = None, generator: np.random.Generator | None = None
@@ -196,6 +198,7 @@ class Sound:
                 yield samples, rate
             if read < wanted:
                 self._note_faults([read], [reasons])
+                self._refuse_nothing([read])
             return
         # A crop does not show that the file is cut off later. Seeking costs little.
         lengths = self._lengths()
@@ -203,6 +206,7 @@ class Sound:
         wanted = min(wanted, length)
         start = 0 if generator is None else int(generator.integers(length - wanted + 1))
         self._note_faults(lengths)
+        self._refuse_nothing(lengths)
         yield from self._read_range(start, wanted)
 
     def _open(self, source: str | os.PathLike | bytes | BinaryIO) -> None:
@@ -314,8 +318,7 @@ class Sound:
                 yield samples, rate
             why.append(reasons)
         self._note_faults(lengths, why)
-        if not any(lengths) and self.notes:
-            raise ClipError(self.name, f"holds 0 ms of audio: it {self.notes[0].detail}")
+        self._refuse_nothing(lengths)
 
     def _read_range(self, start: int, wanted: int) -> Iterator[tuple[np.ndarray, int]]:
         for section, link in zip(self._layout.sections, self._links, strict=True):
@@ -343,6 +346,12 @@ class Sound:
                 detail = f"is damaged: {count / link.samplerate:.2f} s before {end:.2f} s cannot be read"
                 self.notes.append(Note(0.0, end, "truncated", detail))
             start = 0
+
+    def _refuse_nothing(self, lengths: list[int]) -> None:
+        if not any(lengths):
+            if not self.notes:
+                self._note_faults(lengths)
+            raise ClipError(self.name, f"holds 0 ms of audio: it {self.notes[0].detail}" if self.notes else NO_SAMPLES)
 
     def _note_faults(self, lengths: list[int], why: list[list[str]] | None = None) -> None:
         """Notes what the file lacks, given the frames that each link holds, and why reading ended there."""

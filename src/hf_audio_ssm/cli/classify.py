@@ -9,22 +9,22 @@ examples:
   hf-audio-ssm classify -m org/ssamba-esc50 --json recordings/ | jq .scores[0].label
 
 With --json there is one line for each file: {"file": ..., "scores": [{"label": ..., "score": ...}, ...]}, or
-{"file": ..., "error": ...}.
+{"file": ..., "error": ...}. Of a file that is used although it is cut off or has another fault, the line also has "notes".
 """
 
 import json
-import sys
 from pathlib import Path
 
 import torch
 from tqdm.auto import tqdm
 from transformers import PreTrainedModel, SequenceFeatureExtractor, pipeline
 
-from ..audio.decoding import read_seconds
+from ..audio.decoding import Clip
 from ..audio.frames import frames_to_seconds, seconds_spanned
 from ..common.errors import InputError
+from ..common.printable import printable
 from ..hub.loading import load_checkpoint
-from .clips import choose_device, exit_code, find_files, read_batches
+from .clips import choose_device, exit_code, find_files, read_batches, write_note
 
 
 def load_classifier(
@@ -67,18 +67,26 @@ def run(
             write_json({"file": str(path), "error": reason})
 
     for batch in read_batches(paths, rate, batch_size, skip, "Classifying", longest):
-        for path, _ in batch:
-            if (seconds := read_seconds(path)) > longest:
-                message = f"of {seconds:.1f} s, the first {frames_to_seconds(length):g} s are used"
-                tqdm.write(f"note: {path}: {message}", file=sys.stderr)
-        clips = [{"array": samples, "sampling_rate": rate} for _, samples in batch]
-        for (path, _), scores in zip(batch, classify(clips, top_k=top_k, batch_size=len(clips)), strict=True):
+        for path, clip in batch:
+            _tell_cut(path, clip, length)
+        clips = [{"array": clip.samples, "sampling_rate": rate} for _, clip in batch]
+        for (path, clip), scores in zip(batch, classify(clips, top_k=top_k, batch_size=len(clips)), strict=True):
             used += 1
             if json:
-                write_json({"file": str(path), "scores": scores})
+                notes = {"notes": [note.detail for note in clip.notes]} if clip.notes else {}
+                write_json({"file": str(path), "scores": scores, **notes})
             else:
-                tqdm.write(f"{path}: " + ", ".join(f"{score['label']} ({score['score']:.3f})" for score in scores))
+                found = ", ".join(f"{printable(score['label'])} ({score['score']:.3f})" for score in scores)
+                tqdm.write(f"{printable(path)}: {found}")
     return exit_code(used, skipped)
+
+
+def _tell_cut(path: Path, clip: Clip, length: int) -> None:
+    """Prints that only the first `length` frames of a file are used, if it is longer."""
+    if clip.seconds is None or clip.seconds > seconds_spanned(length):
+        # A header may not tell the length.
+        of = "" if clip.seconds is None else f"of {clip.seconds:.1f} s, "
+        write_note(path, f"{of}the first {frames_to_seconds(length):g} s are used")
 
 
 def write_json(value: dict) -> None:

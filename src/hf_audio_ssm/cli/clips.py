@@ -7,13 +7,17 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import numpy as np
 import torch
 from tqdm.auto import tqdm
 
-from ..audio.decoding import AUDIO_SUFFIXES, read_audio
+from ..audio.decoding import AUDIO_SUFFIXES, Clip, read_clip
 from ..common.errors import ClipError, InputError
+from ..common.printable import printable
 from ..data.folders import list_audio
+
+
+# A batch of long files ends early: together, they would need more memory than the longest alone.
+MAX_BATCH_SECONDS = 300
 
 
 def choose_device(device: str | None) -> torch.device:
@@ -63,9 +67,9 @@ def read_batches(
     skip: Callable[[Path, str], None],
     description: str,
     max_seconds: float | None = None,
-) -> Iterator[list[tuple[Path, np.ndarray]]]:
+) -> Iterator[list[tuple[Path, Clip]]]:
     """
-    Reads files batch by batch, with progress (in a terminal).
+    Reads files batch by batch, with progress (in a terminal). What is wrong with a file that is used is printed.
 
     Args:
         paths (`list[Path]`): The files.
@@ -76,25 +80,37 @@ def read_batches(
         max_seconds (`float`, *optional*): How much of each file is read, from its beginning; defaults to all.
 
     Yields:
-        `list`: Files and their samples.
+        `list`: Files and their clips.
 
     Raises:
         [`InputError`]: If `batch_size` is less than 1.
     """
     if batch_size < 1:
         raise InputError(f"--batch_size must be at least 1, got {batch_size}")
-    batch = []
+    batch: list[tuple[Path, Clip]] = []
+    seconds = 0.0
     for path in tqdm(paths, desc=description, unit="file", disable=None):
         try:
-            batch.append((path, read_audio(path, sampling_rate, max_seconds)))
+            clip = read_clip(path, sampling_rate, max_seconds)
         except ClipError as error:
             tqdm.write(f"warning: {error}", file=sys.stderr)
             skip(path, error.reason)
-        if len(batch) == batch_size:
+            continue
+        for note in clip.notes:
+            write_note(path, note.detail)
+        length = len(clip.samples) / sampling_rate
+        if batch and (len(batch) == batch_size or seconds + length > MAX_BATCH_SECONDS):
             yield batch
-            batch = []
+            batch, seconds = [], 0.0
+        batch.append((path, clip))
+        seconds += length
     if batch:
         yield batch
+
+
+def write_note(path: Path, note: str) -> None:
+    """Prints what is to be known of a file that is used."""
+    tqdm.write(f"note: {printable(path)}: {note}", file=sys.stderr)
 
 
 def exit_code(used: int, skipped: int) -> int:

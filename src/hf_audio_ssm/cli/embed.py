@@ -22,6 +22,7 @@ import numpy as np
 import torch
 
 from ..common.errors import InputError
+from ..common.printable import printable
 from ..common.whole_files import replacing
 from ..hub.loading import load_encoder
 from ..inference.embedding import ClipEmbedding, embed
@@ -102,26 +103,28 @@ def run(
     paths, chosen_device = find_files(files), choose_device(device)
     encoder, feature_extractor = load_encoder(model, revision, chosen_device)
     rate = feature_extractor.sampling_rate
-    used, embeddings, skipped = [], [], []
+    used, embeddings, skipped, noted = [], [], [], []
 
     def skip(path: Path, reason: str) -> None:
         skipped.append({"file": str(path), "error": reason})
 
     for batch in read_batches(paths, rate, batch_size, skip, "Embedding"):
-        clips = [samples for _, samples in batch]
+        clips = [clip.samples for _, clip in batch]
         embedded = embed(clips, rate, encoder, feature_extractor, pooling, layers, batch_size)
         for embedding in cast(list[ClipEmbedding], embedded):
             # Keep no memory of the device, no padding, and no frames that are not written.
             steps = embedding.frames.to("cpu", copy=True) if frames else torch.empty(0)
             embeddings.append(ClipEmbedding(embedding.clip.cpu(), steps, embedding.timestamps.cpu()))
         used += [path for path, _ in batch]
+        noted += [{"file": str(path), "note": note.detail} for path, clip in batch for note in clip.notes]
     if embeddings:
         with replacing(target) as partial, partial.open("wb") as file:
             (write_npz if target.suffix == ".npz" else write_parquet)(file, used, embeddings, frames)
     if json:
         written = str(target) if embeddings else None
-        print(json_module.dumps({"output": written, "files": len(used), "skipped": skipped}))
+        notes = {"notes": noted} if noted else {}
+        print(json_module.dumps({"output": written, "files": len(used), "skipped": skipped, **notes}))
     elif embeddings:
         shape = " x ".join(map(str, embeddings[0].clip.shape))
-        print(f"Wrote {target}: {len(used)} clips, {shape} values each")
+        print(f"Wrote {printable(target)}: {len(used)} clips, {shape} values each")
     return exit_code(len(used), len(skipped))

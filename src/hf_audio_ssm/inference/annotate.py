@@ -15,9 +15,11 @@ from tqdm import tqdm
 from transformers import PreTrainedModel
 from transformers.feature_extraction_utils import FeatureExtractionMixin
 
-from ..audio.frames import SECONDS_PER_FRAME, frames_to_seconds
+from ..audio.frames import frames_to_seconds
+from ..audio.sound_files import NO_SAMPLES
 from ..audio.streaming import AudioStream
 from ..common.errors import ClipError
+from ..common.printable import printable
 from ..evaluation.events import decode_events
 from ..hub.loading import load_feature_extractor, load_model
 from ..models.patch_encoder.configuration_patch_encoder import PatchEncoderConfig
@@ -62,7 +64,7 @@ def annotate(
 
     Raises:
         `ValueError`, `TypeError`: If an argument cannot be used, such as a checkpoint without a trained head.
-        [`ClipError`]: If the recording cannot be read, or is shorter than one patch.
+        [`ClipError`]: If the recording cannot be read, or has no samples.
         `KeyboardInterrupt`: If interrupted; the message says what was written.
     """
     model, feature_extractor = _load(model, feature_extractor)
@@ -148,7 +150,9 @@ def _score_recording(
     step, patch = config.frames_per_label, config.patch_shape[1]
     spectrogram, scores, num_windows = PooledSpectrogram(), np.empty((0, config.num_labels)), 0
     was_training, interrupted = model.training, None
-    with tqdm(total=stream.total_seconds, desc=f"Annotating {stream.name}", unit="s", unit_scale=True) as progress:
+    with tqdm(
+        total=stream.total_seconds, desc=f"Annotating {printable(stream.name)}", unit="s", unit_scale=True
+    ) as progress:
 
         def read() -> Iterator[torch.Tensor]:
             for values in feature_extractor.stream(stream):
@@ -160,13 +164,16 @@ def _score_recording(
         try:
             for start, values in cut_windows(read(), plan):
                 if len(values) < patch:
-                    break
+                    if start > 0:
+                        break
+                    values = _pad_to_patch(values, patch, feature_extractor)
                 found = _score(model, values)
                 # The middle of the overlap.
                 kept = 0 if start == 0 else plan.overlap // step // 2
                 scores = np.concatenate((scores[: start // step + kept], found[kept:]))
                 num_windows += 1
-                progress.update(frames_to_seconds(start + len(values)) - progress.n)
+                # A short recording was padded.
+                progress.update(min(frames_to_seconds(start + len(values)), stream.seconds) - progress.n)
         except KeyboardInterrupt as error:
             interrupted = error
         finally:
@@ -174,11 +181,13 @@ def _score_recording(
     if not len(scores):
         if interrupted is not None:
             raise KeyboardInterrupt("Interrupted before anything was annotated; nothing was written.") from interrupted
-        raise ClipError(
-            stream.name,
-            f"{stream.seconds:.3f} s of audio, less than one patch of {patch} frames of {SECONDS_PER_FRAME} s",
-        )
+        raise ClipError(stream.called, NO_SAMPLES)
     return _Scored(scores, num_windows, spectrogram.image(), interrupted)
+
+
+def _pad_to_patch(values: torch.Tensor, patch: int, feature_extractor: FeatureExtractionMixin) -> torch.Tensor:
+    """The frames of a recording that is shorter than one patch, filled up with silence, as [`embed`] does."""
+    return torch.nn.functional.pad(values, (0, 0, 0, patch - len(values)), value=feature_extractor.normalized_padding)
 
 
 @torch.inference_mode()
