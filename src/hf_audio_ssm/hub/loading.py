@@ -27,17 +27,21 @@ from transformers.utils import FEATURE_EXTRACTOR_NAME
 from ..common.errors import InputError
 from ..common.hub_access import Place, find_place
 from .adapter_files import find_base, read_adapter_fields, read_classifier_config
+from .names import is_missing_folder
 from .saved_files import check_checkpoint, check_sizes, find_file, read_object, reading
 from .weights import TASKS, check_task, check_weights, find_model_class, without_reports
 
 
 __all__ = [
     "find_model_class",
+    "is_missing_folder",
     "load_checkpoint",
     "load_config",
     "load_encoder",
     "load_feature_extractor",
+    "load_merged",
     "load_model",
+    "read_classifier_config",
 ]
 
 
