@@ -25,6 +25,8 @@ from ..common.whole_files import replacing
 # Bad clips that a message lists. The file has all of them.
 MAX_SHOWN = 20
 BAD_CLIPS_FILE = "skipped_clips.csv"
+# Names of clips without a path.
+NAMELESS = (clip_name({}), str(None))
 # How the reason begins for clips that pretraining leaves out although they can be read.
 SILENT = "is silent"
 
@@ -33,6 +35,11 @@ def is_main_process() -> bool:
     """Whether this process is the one that prints. A single process is."""
     # Looking at the state of a single process would make one, with its device.
     return not PartialState._shared_state or PartialState().is_main_process
+
+
+def name_in_data(clip: str, place: str) -> str:
+    """The name of a clip in messages; its place in the data, if it has no path."""
+    return place if clip in NAMELESS else clip
 
 
 def list_clips(clips: Iterable[tuple[str, str]], limit: int = MAX_SHOWN) -> str:
@@ -67,6 +74,40 @@ def write_bad_clips(folder: str | os.PathLike, clips: Iterable[tuple[str, str]])
     ):
         csv.writer(file).writerows([("clip", "reason"), *clips])
     return path
+
+
+def start_bad_clips(folder: str | os.PathLike, clips: Sequence[tuple[str, str]], is_continued: bool) -> None:
+    """
+    Begins a run, in the main process: writes its bad clips into its folder. A run that continues must leave out the same ones, as
+    otherwise its clips are others.
+
+    Args:
+        folder (`str` or `PathLike`): The run's folder.
+        clips (sequence of `tuple[str, str]`): (clip, reason).
+        is_continued (`bool`): Whether the run continues an earlier one.
+
+    Raises:
+        [`InputError`]: If the earlier run left out other clips.
+    """
+    path = Path(folder) / BAD_CLIPS_FILE
+    # Continuing what has not begun is beginning.
+    if is_continued and any(Path(folder).glob("**/checkpoint-*")):
+        before = set()
+        if path.is_file():
+            with open(path, newline="", encoding="utf-8") as file:
+                before = {row[0] for row in list(csv.reader(file))[1:] if row}
+        now = {clip for clip, _ in clips}
+        if before != now:
+            changed = sorted(before ^ now)
+            raise InputError(
+                f"--resume_from_checkpoint: the run left out {len(before)} clips, and now {len(now)} cannot be read, so that it "
+                f"would train on others ({printable(changed[0])} has changed); repair or remove the clips as before"
+            )
+    elif is_main_process() and path.is_file():
+        # Of an earlier run.
+        path.unlink()
+    if clips and is_main_process():
+        write_bad_clips(folder, clips)
 
 
 def report_bad_clips(folder: str | os.PathLike, clips: Sequence[tuple[str, str]]) -> None:

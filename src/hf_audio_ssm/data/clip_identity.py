@@ -14,7 +14,8 @@ from typing import Any, BinaryIO, NamedTuple
 import datasets
 import numpy as np
 
-from ..audio.decoding import clip_name
+from ..audio.decoding import clip_name, read_seconds
+from ..common.errors import ClipError
 
 
 # Bytes that are read in the middle and at the end of files of equal size, before all of them are.
@@ -52,8 +53,8 @@ def number_clips(clips: Sequence[str | os.PathLike | Mapping[str, Any]], by_cont
         by_content (`bool`, *optional*, defaults to `True`): Whether to compare contents, not only files.
 
     Returns:
-        [`ClipNumbers`]: with a number for each clip. Clips that are missing, empty, or uncompressed silence differ from all
-        others.
+        [`ClipNumbers`]: with a number for each clip. Clips that are missing, no audio, or uncompressed silence differ
+        from all others.
     """
     keys, sizes = zip(*map(_key_and_size, _sizes(clips)), strict=True) if len(clips) else ((), ())
     # A file that several rows name is read once.
@@ -67,7 +68,9 @@ def number_clips(clips: Sequence[str | os.PathLike | Mapping[str, Any]], by_cont
     for rows in by_size.values():
         for part in _split(rows, clips, whole=False):
             for equal in _split(part, clips, whole=True):
-                content_of_row |= dict.fromkeys(equal, equal[0])
+                # Error pages that a download left in place of clips are equal without being a clip.
+                if _is_audio(clips[equal[0]]):
+                    content_of_row |= dict.fromkeys(equal, equal[0])
     contents = [content_of_row[row] for row in rows_of_key]
     # Bytes have no name of their own: their content is all that they are.
     files = [content if keys[row][0] == "row" else row for row, content in zip(rows_of_key, contents, strict=True)]
@@ -111,6 +114,13 @@ def _split(rows: list[int], clips: Sequence[Any], whole: bool) -> list[list[int]
     for row in rows:
         groups.setdefault(_digest(clips[row], whole), []).append(row)
     return [equal for equal in groups.values() if len(equal) > 1]
+
+
+def _is_audio(clip: Any) -> bool:
+    try:
+        return read_seconds(clip) > 0
+    except ClipError:
+        return False
 
 
 def _digest(clip: Any, whole: bool) -> bytes | object:

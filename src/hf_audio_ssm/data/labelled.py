@@ -18,7 +18,7 @@ import numpy as np
 from ..audio.decoding import read_seconds
 from ..common.errors import InputError
 from .arguments import LabelledDataFields
-from .bad_clips import check_all, is_main_process, refuse_bad_clips
+from .bad_clips import check_all, is_main_process, name_in_data, refuse_bad_clips
 from .clip_identity import AudioColumn, ClipNames, ClipNumbers, number_clips
 from .folders import SPLIT_FOLDERS, FolderClip, FolderColumns, name_of, read_folder
 from .label_encodings import clean_labels, encode_labels, has_several_labels
@@ -209,12 +209,8 @@ class LabelledDataArguments(LabelledDataFields):
             clips = AudioColumn(runs[0].splits.values())
             found = check_all(clips, sampling_rate)
             numbers = np.concatenate([runs[0].numbers[split] for split in runs[0].splits]).tolist()
-            # A clip without a path is known by its place in the data.
             bad = {
-                numbers[place]: (
-                    name if (clips[place] or {}).get("path") else f"clip {numbers[place]} of {self.data}",
-                    reason,
-                )
+                numbers[place]: (name_in_data(name, f"row {numbers[place]} of {self.data}"), reason)
                 for place, (name, reason) in found.bad.items()
             }
             refuse_bad_clips(list(bad.values()), len(clips), self.bad_clips, self.max_bad_share)

@@ -53,9 +53,10 @@ def clean_text(value: str) -> str:
 def label_fault(label: Any) -> str | None:
     """What is wrong with a label, after "has": None if it is a whole number, or text that can be printed."""
     if isinstance(label, str):
-        if not label.strip():
+        text = clean_text(label)
+        if not text:
             return "an empty label"
-        if any(unicodedata.category(character) in UNPRINTABLE for character in label):
+        if any(unicodedata.category(character) in UNPRINTABLE for character in text):
             return f"the label {quote(label)}, which has characters that cannot be printed"
         return None
     if isinstance(label, bool) or not isinstance(label, int):

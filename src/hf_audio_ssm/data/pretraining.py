@@ -25,6 +25,7 @@ from ..audio.decoding import MIN_SECONDS, read_audio
 from ..audio.frames import seconds_spanned
 from ..common.errors import ClipError, InputError
 from .augmentation import mix_waveforms
+from .bad_clips import name_in_data
 from .filter_banks import read_filter_bank
 
 
@@ -196,7 +197,7 @@ class PretrainingClips(Dataset):
                 example = self.examples(self.dataset[index], rng, partial(self.draw_row, rng))
                 return {**example, "skipped": skipped}
             except ClipError as error:
-                skipped.append((error.clip, error.reason))
+                skipped.append((name_in_data(error.clip, f"row {index} of the data"), error.reason))
                 refuse_unusable(skipped)
 
     def draw_row(self, rng: np.random.Generator) -> Mapping[str, Any]:
@@ -307,7 +308,8 @@ class PretrainingStream(IterableDataset):
                 try:
                     example = self.examples(row, rng, draw_row)
                 except ClipError as error:
-                    skipped.append((error.clip, error.reason))
+                    place = f"row {number} of process {self.rank}, worker {worker}, epoch {epoch}"
+                    skipped.append((name_in_data(error.clip, place), error.reason))
                     refuse_unusable(skipped)
                     continue
                 last = max([number, *(taken for taken, _ in partners if taken)])

@@ -301,13 +301,16 @@ def _draw_groups(
     for fold, labels in zip(folds.tolist(), classes, strict=True):
         has_class[fold, list(labels)] = True
 
-    def absent(chosen: Sequence[int]) -> tuple[int, int]:
-        """Classes without a training clip, and those that the drawn splits lack."""
-        train = np.delete(has_class, chosen, axis=0).any(axis=0)
-        return int((~train).sum()), int((~has_class[list(chosen)]).sum())
+    sizes = np.bincount(folds, minlength=num_folds)
 
-    chosen = min(itertools.permutations(range(num_folds), len(missing)), key=absent)
-    if absent(chosen)[0]:
+    def fault(chosen: Sequence[int]) -> tuple[float, float, float]:
+        """Classes without a training clip, those that the drawn splits lack, and how far their sizes are from `HELD_OUT`."""
+        train = np.delete(has_class, chosen, axis=0).any(axis=0)
+        sizes_off = np.abs(sizes[list(chosen)] - HELD_OUT * len(own)).sum()
+        return float((~train).sum()), float((~has_class[list(chosen)]).sum()), float(sizes_off)
+
+    chosen = min(itertools.permutations(range(num_folds), len(missing)), key=fault)
+    if fault(chosen)[0]:
         raise InputError(
             f"{source}: no draw of groups leaves each label a training clip; a label that one group of --group_column has "
             "alone cannot be held out"
