@@ -55,7 +55,12 @@ def undecoded(dataset: AnyDataset, source: str, column: str = "audio") -> AnyDat
     if isinstance(feature, datasets.Audio):
         return dataset.cast_column(column, datasets.Audio(decode=False))
     if isinstance(feature, datasets.Value) and feature.dtype in ("string", "large_string", "binary", "large_binary"):
-        if feature.dtype == "large_string":
+        if feature.dtype == "large_string" and isinstance(dataset, datasets.IterableDataset):
+            # Only the last cast of a stream is done, and datasets has none from these to Audio.
+            fields = {"bytes": datasets.Value("binary"), "path": datasets.Value("string")}
+            with_fields = datasets.Features({**features, column: fields})
+            dataset = dataset.map(lambda row: {column: {"bytes": None, "path": row[column]}}, features=with_fields)
+        elif feature.dtype == "large_string":
             dataset = dataset.cast_column(column, datasets.Value("string"))
         return dataset.cast_column(column, datasets.Audio(decode=False))
     if isinstance(feature, Mapping):
@@ -68,11 +73,12 @@ def undecoded(dataset: AnyDataset, source: str, column: str = "audio") -> AnyDat
 
 
 def _describe(feature: Any) -> str:
-    if _dtype_of(feature) is not None:
-        return f"lists of {_dtype_of(feature)} without a sampling rate" if not isinstance(feature, datasets.Value) else f"values of type {feature.dtype}"  # fmt: skip
-    if isinstance(feature, Mapping):
-        return f"mappings with {printable(', '.join(feature), 100)}"
-    return printable(feature, 100)
+    dtype = _dtype_of(feature)
+    if isinstance(feature, datasets.Value):
+        return f"values of type {dtype}"
+    if dtype is not None:
+        return f"lists of {dtype} without a sampling rate"
+    return f"mappings with {printable(', '.join(feature), 100)}" if isinstance(feature, Mapping) else str(feature)
 
 
 def _dtype_of(feature: Any) -> str | None:
