@@ -94,6 +94,7 @@ from transformers import (
 from hf_audio_ssm import SsambaFeatureExtractor, SsambaForAudioClassification
 from hf_audio_ssm.audio.decoding import check_clips, read_audio
 from hf_audio_ssm.audio.frames import FRAMES_PER_SECOND, count_frames, frames_to_seconds
+from hf_audio_ssm.common.hub_access import find_place
 from hf_audio_ssm.data.folders import SPLIT_FOLDERS, find_splits, split_folders
 from hf_audio_ssm.data.sources import make_dataset
 from hf_audio_ssm.data.statistics import filter_bank_statistics
@@ -176,8 +177,11 @@ def load_or_make_model(checkpoint: str | None, train: datasets.Dataset, longest:
         feature_extractor, model = SsambaFeatureExtractor(), None
     else:
         try:
-            feature_extractor = AutoFeatureExtractor.from_pretrained(checkpoint)
-            model = AutoModelForAudioClassification.from_pretrained(checkpoint, ignore_mismatched_sizes=True, **labels)
+            hub = find_place(checkpoint).hub
+            feature_extractor = AutoFeatureExtractor.from_pretrained(checkpoint, **hub)
+            model = AutoModelForAudioClassification.from_pretrained(
+                checkpoint, ignore_mismatched_sizes=True, **labels, **hub
+            )
         except OSError as error:
             raise InputError(f"--model {checkpoint}: cannot be loaded ({error})") from error
 

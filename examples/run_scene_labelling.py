@@ -89,6 +89,7 @@ from transformers import (
 from hf_audio_ssm import SsambaFeatureExtractor, SsambaForAudioFrameClassification
 from hf_audio_ssm.audio.decoding import check_clips, read_audio
 from hf_audio_ssm.audio.frames import FRAMES_PER_SECOND, SECONDS_PER_FRAME, frames_to_seconds
+from hf_audio_ssm.common.hub_access import find_place
 from hf_audio_ssm.common.whole_files import replacing
 from hf_audio_ssm.data.folders import SPLIT_FOLDERS, find_splits
 from hf_audio_ssm.evaluation.events import decode_events, event_based_f1, segment_based_f1
@@ -177,9 +178,10 @@ def make_model(arguments: SceneArguments, labels: list[str], train_clips: list) 
     fields = {**label_fields(labels), "frames_per_label": arguments.frames_per_label}
     if arguments.model is not None:
         try:
-            feature_extractor = AutoFeatureExtractor.from_pretrained(arguments.model)
+            hub = find_place(arguments.model).hub
+            feature_extractor = AutoFeatureExtractor.from_pretrained(arguments.model, **hub)
             model = AutoModelForAudioFrameClassification.from_pretrained(
-                arguments.model, ignore_mismatched_sizes=True, **fields
+                arguments.model, ignore_mismatched_sizes=True, **fields, **hub
             )
         except OSError as error:
             raise InputError(f"--model {arguments.model}: cannot be loaded ({error})") from error

@@ -94,7 +94,7 @@ def find_place(
     if not is_hub_name(name):
         raise OSError("there is no such folder")
     reason = "it did not answer before" if local_files_only else ask_hub(name, revision, token)
-    if reason and not _is_cached(name):
+    if reason and not is_cached(name):
         raise OSError(f"it is no folder here, and the Hub cannot be reached ({reason})")
     return Place(name, revision, token, bool(reason))
 
@@ -176,9 +176,18 @@ def _put(question: partial, name: str, revision: str | None, endpoint: str) -> s
     raise AssertionError("the last try returns")
 
 
-def _is_cached(name: str) -> bool:
+def why_unreachable(name: str) -> str | None:
+    """Why the Hub cannot be reached, asked for a repository that it need not have; `None` if it can, or has no such name."""
+    try:
+        return ask_hub(name) if is_hub_name(name, needs_owner=False) else None
+    except OSError:
+        return None
+
+
+def is_cached(name: str, repo_type: str = "model") -> bool:
+    """Whether the cache has files of a repository."""
     from huggingface_hub import constants
     from huggingface_hub.file_download import repo_folder_name
 
-    folder = repo_folder_name(repo_id=name, repo_type="model")
+    folder = repo_folder_name(repo_id=name, repo_type=repo_type)
     return os.path.isdir(os.path.join(constants.HF_HUB_CACHE, folder, "snapshots"))

@@ -30,6 +30,7 @@ from transformers import AutoConfig, AutoFeatureExtractor, PreTrainedModel, Sequ
 
 from ..common.console import print_error, without_retries
 from ..common.errors import InputError
+from ..common.hub_access import find_place
 from ..common.whole_files import file_sha256
 from ..models.packaging import flat_code
 from .command_line import add_common_arguments as add_common_arguments
@@ -103,7 +104,8 @@ def find_checkpoint(
             )
         repo_id, filename = "/".join(parts[:2]), "/".join(parts[2:])
     try:
-        downloaded = hf_hub_download(repo_id, filename, revision=revision)
+        hub = find_place(repo_id, revision).hub
+        downloaded = hf_hub_download(repo_id, filename, **hub)
     except (HTTPError, EntryNotFoundError, HFValidationError, OSError) as error:
         raise ConversionError(
             f"CHECKPOINT {checkpoint} is not a local file, and {filename} cannot be downloaded from the Hub repository {repo_id}: "

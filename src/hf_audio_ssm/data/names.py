@@ -2,8 +2,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Names of data sets on the Hub, and how they differ from paths."""
 
+import os
 import re
-from pathlib import Path
+
+from ..common.hub_access import is_hub_name
 
 
 def data_on_hub(source: str) -> tuple[str, str | None, str | None] | None:
@@ -16,8 +18,8 @@ def data_on_hub(source: str) -> tuple[str, str | None, str | None] | None:
     Returns:
         Name, configuration and split, or None for a local folder or file.
     """
-    parts = re.fullmatch(r"([\w.-]+(?:/[\w.-]+)?)(?::([^@]+))?(?:@(.+))?", source)
-    if parts is None or Path(source).exists() or source.startswith((".", "/")) or source.endswith(".parquet"):
+    parts = re.fullmatch(r"([^:@]+)(?::([^@/\\:]+))?(?:@([^/\\]+))?", source)
+    if parts is None or os.path.exists(source) or source.endswith(".parquet"):
         return None
     name, configuration, split = parts.groups()
-    return name, configuration, split
+    return (name, configuration, split) if is_hub_name(name, needs_owner=False) else None

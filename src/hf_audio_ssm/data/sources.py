@@ -15,6 +15,7 @@ import datasets
 import numpy as np
 
 from ..common.errors import InputError
+from ..common.hub_access import ask_hub, is_cached
 from .audio_columns import AnyDataset
 from .audio_columns import undecoded as undecoded
 from .bad_clips import is_main_process
@@ -53,6 +54,8 @@ def open_source(
     """
     path = Path(source)
     try:
+        if not source:
+            raise InputError("a source of clips must have a name, got an empty one")
         if (path / "dataset_info.json").is_file() or (path / "dataset_dict.json").is_file():
             dataset = datasets.load_from_disk(source)
             if split is not None and isinstance(dataset, datasets.DatasetDict):
@@ -73,11 +76,19 @@ def open_source(
                 f"{source}: must be a folder of audio, a parquet file, a saved data set, or a name on the Hub"
             )
         name, configuration, named_split = named
+        _check_hub(name)
         return datasets.load_dataset(name, configuration, split=named_split or split, streaming=streaming)
     except InputError:
         raise
     except Exception as error:
         raise InputError(f"{source}: cannot be loaded as a data set ({type(error).__name__}: {error})") from error
+
+
+def _check_hub(name: str) -> None:
+    """Raises an error at once if the Hub cannot be reached, and the cache has nothing of a data set."""
+    prepared = Path(datasets.config.HF_DATASETS_CACHE, name.replace("/", "___"))
+    if (reason := ask_hub(name, repo_type="dataset")) and not is_cached(name, "dataset") and not prepared.is_dir():
+        raise InputError(f"{name}: the Hub cannot be reached ({reason}), and there is no such folder")
 
 
 def _warn_of_splits(folder: Path) -> None:

@@ -8,9 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from huggingface_hub import ModelCard
-from huggingface_hub.errors import HFValidationError, HTTPError
+from huggingface_hub.errors import HTTPError
+from yaml import YAMLError
 
+from ..common.hub_access import find_place
 from .names import model_on_hub
+from .saved_files import find_file
 
 
 CREDIT_HEADING = "## Licence and credit"
@@ -48,10 +51,13 @@ def read_base_model(name: str) -> BaseModelCard:
     Args:
         name (`str`): A folder or a Hub name.
     """
-    folder = Path(name)
     try:
-        card = ModelCard.load(folder / "README.md" if folder.is_dir() else name, ignore_metadata_errors=True)
-    except (HTTPError, HFValidationError, OSError, ValueError):
+        place = find_place(name)
+        path = find_file(place, "README.md")
+        card = ModelCard(Path(path).read_text(encoding="utf-8"), ignore_metadata_errors=True) if path else None
+    except (HTTPError, OSError, ValueError, YAMLError):
+        card = None
+    if card is None:
         return BaseModelCard(name, model_on_hub(name))
     data = card.data.to_dict()
     found = re.search(rf"^{CREDIT_HEADING}\n(.*?)(?=^## |\Z)", card.text, flags=re.DOTALL | re.MULTILINE)

@@ -11,12 +11,28 @@ from huggingface_hub import HfApi
 from huggingface_hub.errors import HFValidationError, HTTPError
 
 from ..common.errors import InputError
+from ..common.hub_access import why_unreachable
+
+
+def check_hub(called: str, repo_id: str) -> None:
+    """
+    Refuses a push before anything is done, if the Hub cannot be reached.
+
+    Args:
+        called (`str`): How the message begins, "--push_to_hub org/name".
+        repo_id (`str`): The repository.
+
+    Raises:
+        [`InputError`]: If the Hub cannot be reached.
+    """
+    if reason := why_unreachable(repo_id):
+        raise InputError(f"{called}: cannot be written to (the Hub cannot be reached: {reason})")
 
 
 @contextmanager
 def explaining_push(what: str, repo_id: str) -> Iterator[None]:
     """
-    Raises one kind of error, whatever fails in a push.
+    Raises one kind of error, whatever fails in a push, and at once if the Hub cannot be reached.
 
     Args:
         what (`str`): How the message begins: "the adapters", "the folder is complete, but".
@@ -26,6 +42,8 @@ def explaining_push(what: str, repo_id: str) -> Iterator[None]:
         [`InputError`]: If the Hub refuses, fails or cannot be reached.
     """
     try:
+        if reason := why_unreachable(repo_id):
+            raise OSError(f"the Hub cannot be reached ({reason})")
         yield
     # A failed upload of a large file raises a RuntimeError, whose cause tells why.
     except (HTTPError, HFValidationError, OSError, RuntimeError) as error:

@@ -11,8 +11,10 @@ from transformers.feature_extraction_utils import FeatureExtractionMixin
 from transformers.models.auto.feature_extraction_auto import FEATURE_EXTRACTOR_MAPPING
 
 from ...common.errors import InputError
+from ...common.hub_access import find_place
 from ...data.sources import load_and_hold_out, load_sources, warn_of_shared_clips
 from ...data.statistics import filter_bank_statistics
+from ...hub.saved_files import check_checkpoint
 from ...objectives import objective_class
 from .arguments import PretrainingDataArguments, PretrainingModelArguments
 
@@ -32,10 +34,12 @@ def make_model(arguments: PretrainingModelArguments) -> tuple[PreTrainedModel, F
     auto_class = objective_class(arguments.objective).model_class
     try:
         if source is not None:
-            model = auto_class.from_pretrained(source, **arguments.overrides)
+            place = find_place(source)
+            check_checkpoint(place)
+            model = auto_class.from_pretrained(source, **arguments.overrides, **place.hub)
             # A loaded configuration does not check the fields that are set on it.
             model.config.validate()
-            feature_extractor = AutoFeatureExtractor.from_pretrained(source)
+            feature_extractor = AutoFeatureExtractor.from_pretrained(source, **place.hub)
             feature_extractor.max_length = arguments.overrides.get("max_length", feature_extractor.max_length)
             return model, feature_extractor
         config = AutoConfig.for_model(arguments.model_type)

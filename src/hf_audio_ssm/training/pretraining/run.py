@@ -26,7 +26,7 @@ from ...data.filter_banks import cache_filter_banks
 from ...data.pretraining import PretrainingExamples
 from ...hub.cards import Results, pretrained_card, read_base_model
 from ...hub.emissions import PretrainingEmissions, is_one_machine
-from ...hub.push import explaining_push
+from ...hub.push import check_hub, explaining_push
 from ...models.patch_encoder.packing import count_kept_patches
 from ...objectives import make_objective
 from ..checkpoints import in_main_process, one_line_errors
@@ -226,6 +226,7 @@ class PretrainingRun:
         self.folder = RunFolder(self.accelerator, arguments)
         self.folder.skipped = self.saved.get("skipped", {})
         if self.is_main and arguments.push_to_hub is not None:
+            check_hub(f"--push_to_hub {arguments.push_to_hub}", arguments.push_to_hub)
             try:
                 HfApi().create_repo(arguments.push_to_hub, exist_ok=True)
             except (HfHubHTTPError, HFValidationError) as error:
