@@ -232,8 +232,7 @@ def test_hooks_of_a_module_that_would_not_be_called_keep_its_pair_apart(pairs_ru
         found = model(input_values).logits
     assert pairs_run == ["convolution", "scan"]
     assert relative_error(found, expected) < 1e-5
-    # A direction's own module is not called by any kernel.
-    assert len(called) == (0 if name.endswith("ssm") else 1)
+    assert called == [1]
 
 
 def test_hidden_states_keep_pairs_apart_only_where_they_are_asked_for(pairs_run):

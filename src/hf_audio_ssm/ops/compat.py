@@ -9,7 +9,7 @@ are called, and the kernels run as operators, which gives the same results and t
 
 import logging
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 import torch
@@ -21,7 +21,12 @@ logger = logging.getLogger(__name__)
 NEWEST_TESTED_TORCH = (2, 14)
 IS_TESTED = tuple(int(part) for part in torch.__version__.split(".")[:2]) <= NEWEST_TESTED_TORCH
 if IS_TESTED:
+    from torch._C import _get_tracing_state as _tracing_state
+    from torch._C import _len_torch_dispatch_stack as _count_dispatch_modes
+    from torch._C import _len_torch_function_stack as _count_function_modes
+    from torch._C._functorch import peek_interpreter_stack as _transform
     from torch._subclasses.fake_tensor import FakeTensor
+    from torch.autograd import forward_ad
     from torch.nn.modules import module as nn_module
 else:
     logger.warning(
@@ -31,6 +36,7 @@ else:
         *NEWEST_TESTED_TORCH,
     )
 
+_ORDINARY = frozenset((Tensor, nn.Parameter))
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
@@ -55,16 +61,18 @@ def is_fixed(size: int) -> bool:
 
 
 def is_eager(inputs: Tensor) -> bool:
-    """Whether only autograd sees what is done with these inputs, on a CPU: no autocast, compiler, tracer or transform."""
+    """Whether only autograd sees what is done with these inputs, on a CPU: no autocast, compiler, tracer, transform or mode."""
     return (
         IS_TESTED
         and not torch.compiler.is_compiling()
-        and not torch.jit.is_tracing()
         and type(inputs) is Tensor
-        and inputs.device.type == "cpu"
+        and inputs.is_cpu
+        and _tracing_state() is None
         and not torch.is_autocast_enabled("cpu")
-        and torch._C._len_torch_dispatch_stack() == 0
-        and torch._C._functorch.peek_interpreter_stack() is None
+        and _count_dispatch_modes() == 0
+        and _count_function_modes() == 0
+        and _transform() is None
+        and forward_ad._current_level < 0
     )
 
 
@@ -83,12 +91,24 @@ def multiply_by_onednn(inputs: Tensor, weight: Tensor, bias: Tensor | None) -> T
     return torch.ops.mkldnn._linear_pointwise(inputs, weight, bias, "none", [], "")
 
 
-def is_plain_weight(weight: Tensor) -> bool:
-    """Whether a module's weight is an ordinary tensor of floating point numbers.
+def is_plain_weight(weight: Any) -> bool:
+    """Whether a module's weight is an ordinary tensor of floating point numbers, whose memory holds their values.
 
     Quantizers keep a module's class and replace its weight; torch.export puts a fake tensor in an ordinary one's place.
     """
-    return type(weight) in (nn.Parameter, Tensor, FakeTensor) and weight.is_floating_point()
+    return (
+        type(weight) in (nn.Parameter, Tensor, FakeTensor)
+        and weight.is_floating_point()
+        and weight.layout is torch.strided
+        # Compilers cannot ask, and read no memory themselves.
+        and (torch.compiler.is_compiling() or not weight.is_neg())
+    )
+
+
+def are_plain(tensors: Iterable[Tensor | None]) -> bool:
+    """Whether all tensors are ordinary ones whose memory holds their values. None counts for nothing."""
+    present = [tensor for tensor in tensors if tensor is not None]
+    return _ORDINARY.issuperset(map(type, present)) and not any(map(Tensor.is_neg, present))
 
 
 def is_untouched(module: nn.Module) -> bool:
@@ -99,15 +119,19 @@ def is_untouched(module: nn.Module) -> bool:
     if not IS_TESTED:
         return False
     hooks = module._forward_hooks
-    return "forward" not in module.__dict__ and not (
-        (hooks and not all(map(_is_idle, hooks.values())))
-        or module._forward_pre_hooks
-        or module._backward_hooks
-        or module._backward_pre_hooks
-        or nn_module._global_forward_hooks
-        or nn_module._global_forward_pre_hooks
-        or nn_module._global_backward_hooks
-        or nn_module._global_backward_pre_hooks
+    return (
+        "forward" not in module.__dict__
+        and module._compiled_call_impl is None
+        and not (
+            (hooks and not all(map(_is_idle, hooks.values())))
+            or module._forward_pre_hooks
+            or module._backward_hooks
+            or module._backward_pre_hooks
+            or nn_module._global_forward_hooks
+            or nn_module._global_forward_pre_hooks
+            or nn_module._global_backward_hooks
+            or nn_module._global_backward_pre_hooks
+        )
     )
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from .compat import are_plain
 from .linear import is_eager_inference
 from .memory import empty
 from .operators import (
@@ -19,6 +20,7 @@ from .operators import (
     Direction,
     ScanTensors,
     convolution_parameters,
+    flatten,
     register_convolution,
     register_scan,
     unflatten,
@@ -212,7 +214,7 @@ def _scan_backward(grad, states, *arguments):
 def scan(tensors: ScanTensors, scale: float, reverse: bool, save_states: bool) -> tuple[Tensor, Tensor | None]:
     """The operator; called directly and without states where only this call sees its inputs, which takes half the time."""
     x = tensors.first.x
-    if not is_eager_inference(x):
+    if not is_eager_inference(x) or not are_plain(flatten(tensors)):
         return _scan(tensors, scale, reverse, save_states)
     output = empty(x.shape, x.dtype)
     scan_into(output, tensors, scale, reverse)
@@ -263,7 +265,8 @@ def convolution(hidden_states, weight, bias, weight2, bias2, reverse):
     parameters = convolution_parameters(weight, bias, weight2, bias2)
     if reverse:
         parameters = parameters[2:] + parameters[:2]
-    run = _convolution_forward if is_eager_inference(hidden_states) else _convolution
+    is_direct = is_eager_inference(hidden_states) and are_plain((hidden_states, *parameters))
+    run = _convolution_forward if is_direct else _convolution
     outputs = run(hidden_states, *parameters)
     return outputs[::-1] if reverse else outputs
 

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from .backends import Layers, select_backend
-from .compat import is_untouched
 from .cpu import Layer
-from .linear import is_eager_inference, read_plain
+from .exact import CONVOLUTION, LAYER, LINEAR, NORM, Inspection, Kind
+from .linear import is_eager_inference
 from .memory import Buffers, current_buffers, empty
 from .mixing import split_clips
 
@@ -35,8 +35,8 @@ def bidirectional_layer(
         clip_shapes: as in `bidirectional_mixing`.
 
     Returns:
-        (batch, length, hidden size), or None where the modules have to be called: a gradient is wanted, a module has hooks,
-        an adapter or a replaced `forward`, not everything is float32, or the processor has no fast kernel.
+        (batch, length, hidden size), or None where the modules have to be called: a gradient is wanted, a module is not
+        exactly what the kernel computes, not everything is float32, or the processor has no fast kernel.
 
     Raises:
         ValueError: a shape of hidden_states or residual that does not fit, or clip_shapes that do not.
@@ -62,12 +62,13 @@ def bidirectional_layers(
         idle_hooks: ignored. Code saved with checkpoints of version 0.1 passes it; hooks that do nothing now are found here.
 
     Returns:
-        As `bidirectional_layer`; None also where a layer has hooks or a replaced `forward`.
+        As `bidirectional_layer`; None also where a layer itself has hooks or a replaced `forward`.
 
     Raises:
         ValueError: as `bidirectional_layer`.
     """
-    if not all(map(is_untouched, layers)):
+    inspection = Inspection()
+    if not all(inspection.is_exact(layer, LAYER) for layer in layers):
         return None
     return _run_layers(layers, hidden_states, hidden_states, paired, clip_shapes)
 
@@ -85,9 +86,9 @@ def _run_layers(
     if kernels is None or not kernels.pay():
         return None
     # Prepare all calls before the first one runs: a call evicts the interpreter from the processor's cache.
-    parameters = []
+    parameters, inspection = [], Inspection()
     for layer in layers:
-        read = _read_layer(layer, kernels)
+        read = _read_layer(layer, kernels, inspection)
         if read is None:
             return None
         parameters.append(read)
@@ -142,21 +143,32 @@ def _make_calls(
     return calls
 
 
-def _read_layer(layer: nn.Module, kernels: Layers) -> Layer | None:
+def _read_layer(layer: nn.Module, kernels: Layers, inspection: Inspection) -> Layer | None:
     """What the kernel needs of a layer; None: its modules have to be called."""
-    norm, mixer = layer.norm, layer.mixer
-    ssms = (mixer.forward_ssm, mixer.backward_ssm)
-    if not all(map(is_untouched, (norm, mixer, *ssms))):
+    norm = layer._modules.get("norm")
+    if not inspection.has_exact_mixer(layer) or type(norm).__module__ != type(layer).__module__:
         return None
-    x_projs = [read_plain(ssm.x_proj, nn.Linear) for ssm in ssms]
-    linears = [read_plain(mixer.in_proj, nn.Linear), *x_projs, read_plain(mixer.out_proj, nn.Linear)]
-    convolutions = [read_plain(ssm.conv1d, nn.Conv1d) for ssm in ssms]
-    time_steps = [read_plain(ssm.dt_proj, nn.Linear) for ssm in ssms]
-    if None in (*linears, *convolutions, *time_steps) or any(bias is None for _, bias in time_steps):
+
+    def read(module: nn.Module | None, kind: Kind = LINEAR) -> tuple[Tensor, Tensor | None] | None:
+        if not inspection.is_exact(module, kind):
+            return None
+        return module._parameters["weight"], module._parameters["bias"]
+
+    mixer = layer._modules["mixer"]._modules
+    ssms = [mixer["forward_ssm"], mixer["backward_ssm"]]
+    parts = [ssm._modules for ssm in ssms]
+    x_projs = [read(own.get("x_proj")) for own in parts]
+    linears = [read(mixer.get("in_proj")), *x_projs, read(mixer.get("out_proj"))]
+    convolutions = [read(own.get("conv1d"), CONVOLUTION) for own in parts]
+    time_steps = [read(own.get("dt_proj")) for own in parts]
+    modules = [read(norm, NORM), *linears, *convolutions, *time_steps]
+    if None in modules or any(bias is None for _, bias in time_steps):
         return None
-    modules = [(norm.weight, norm.bias), *linears, *convolutions, *time_steps, *((ssm.A_log, ssm.D) for ssm in ssms)]
+    modules += [(ssm._parameters["A_log"], ssm._parameters["D"]) for ssm in ssms]
     tensors = [tensor for module in modules for tensor in module if tensor is not None]
     if not all(tensor.is_cpu and tensor.dtype == torch.float32 for tensor in tensors) or not _fit(modules):
+        return None
+    if norm.normalized_shape != modules[0][0].shape:
         return None
     states = [(-torch.exp(A_log), D) for A_log, D in modules[-2:]]
     return kernels.layer(

@@ -1,6 +1,6 @@
 # Copyright 2026 The hf-audio-ssm authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Matrix products on a CPU, and when a module's parameters may be read without calling it."""
+"""Matrix products on a CPU."""
 
 from typing import Any
 
@@ -9,7 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from .compat import has_onednn, is_eager, is_plain_weight, is_untouched, multiply_by_onednn
+from .compat import has_onednn, is_eager, multiply_by_onednn
+from .exact import LINEAR, Inspection
 
 
 def multiply(inputs: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -43,13 +44,13 @@ class _Multiplication(torch.autograd.Function):
 
 
 def call_linear(module: nn.Module, inputs: Tensor) -> Tensor:
-    """Calls a linear module; by `multiply` where that computes the same and the module has no hooks."""
-    if not is_eager(inputs) or not is_plain(module, nn.Linear):
+    """Calls a linear module; by `multiply` where that computes the same and the module is exact."""
+    if not is_eager(inputs) or not Inspection().is_exact(module, LINEAR, inputs):
         return module(inputs)
     weight, bias = module.weight, module.bias
     if not torch.is_grad_enabled():
         return multiply(inputs, weight, bias)
-    if inputs.dtype != torch.float32 or weight.dtype != torch.float32 or not has_onednn():
+    if inputs.dtype != torch.float32 or not has_onednn():
         return module(inputs)
     return _Multiplication.apply(inputs.flatten(0, -2), weight, bias).unflatten(0, inputs.shape[:-1])
 
@@ -57,13 +58,3 @@ def call_linear(module: nn.Module, inputs: Tensor) -> Tensor:
 def is_eager_inference(inputs: Tensor) -> bool:
     """Whether no gradient is wanted, and `is_eager`."""
     return not torch.is_grad_enabled() and is_eager(inputs)
-
-
-def is_plain(module: nn.Module, kind: type[nn.Module]) -> bool:
-    """Whether calling the module does nothing but what its class does with its weight and bias."""
-    return type(module) is kind and is_untouched(module) and is_plain_weight(module.weight)
-
-
-def read_plain(module: nn.Module, kind: type[nn.Module]) -> tuple[Tensor, Tensor | None] | None:
-    """The weight and bias of a module that `is_plain`; else None."""
-    return (module.weight, module.bias) if is_plain(module, kind) else None

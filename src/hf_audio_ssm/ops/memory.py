@@ -41,7 +41,7 @@ _madvise = _find_madvise()
 def empty(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
     """`torch.empty` on the CPU, in huge pages if the tensor is large and the system has such pages."""
     # Sizes one by one take torch half as long to read as a tuple.
-    tensor = torch.empty(*shape, dtype=dtype)
+    tensor = torch.empty(*shape, dtype=dtype, device="cpu")
     size = tensor.nbytes
     if size >= LARGE_BYTES and _madvise is not None:
         # For the whole pages inside. This is advice: the system may ignore it.

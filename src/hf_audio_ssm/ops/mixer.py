@@ -5,12 +5,20 @@
 import math
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
 
 from .backends import InPlace, select_backend
-from .linear import call_linear, is_eager_inference, is_plain, multiply
+from .exact import LINEAR, Inspection
+from .linear import call_linear, is_eager_inference, multiply
 from .memory import block_rows, current_buffers, empty
-from .mixing import bidirectional_mixing, bidirectional_mixing_pair, read_direction, split_clips
+from .mixing import (
+    bidirectional_mixing,
+    bidirectional_mixing_pair,
+    may_read_convolutions,
+    read_directions,
+    split_clips,
+)
 from .operators import ConvolutionArguments
 from .scan import scan_tensors
 
@@ -30,9 +38,11 @@ def bidirectional_mixer(
 ) -> Tensor:
     """The input projection, `bidirectional_mixing` and the output projection.
 
+    Where `forward_ssm`, `backward_ssm` or `act` are not exactly what `bidirectional_mixing` computes, they are called.
+
     Args:
-        mixer: has the linear modules `in_proj` and `out_proj`, and `forward_ssm` and `backward_ssm` as in
-            `bidirectional_mixing`.
+        mixer: has the linear modules `in_proj` and `out_proj`, the activation `act` of the gate, and `forward_ssm` and
+            `backward_ssm` as in `bidirectional_mixing`.
         hidden_states: (batch, length, hidden size), the normalised tokens.
         reverse: as in `bidirectional_mixing`.
         clip_shapes: as in `bidirectional_mixing`.
@@ -43,6 +53,8 @@ def bidirectional_mixer(
     Raises:
         ValueError: as `bidirectional_mixing`.
     """
+    if not Inspection().has_exact_directions(mixer):
+        return _call_directions(mixer, hidden_states, reverse, clip_shapes)
     token_size = 2 * mixer.forward_ssm.A_log.shape[0] * hidden_states.element_size()
     # In this order: in an exporter, comparing sizes would become a condition on the batch.
     kernels = _in_place_kernels(mixer, hidden_states)
@@ -83,6 +95,21 @@ def bidirectional_mixer_pair(
     return [call_linear(mixer.out_proj, states) for mixer, states in zip(mixers, mixed, strict=True)]
 
 
+def _call_directions(
+    mixer: nn.Module, hidden_states: Tensor, reverse: bool, clip_shapes: Sequence[tuple[int, int]] | None
+) -> Tensor:
+    """What a mixer defines, by its modules."""
+    states, gate = mixer.in_proj(hidden_states).chunk(2, dim=-1)
+    mixed = []
+    for group in split_clips(states, clip_shapes):
+        mixed.append(mixer.forward_ssm(group, reverse=reverse) + mixer.backward_ssm(group, reverse=not reverse))
+    if clip_shapes is None:
+        (states,) = mixed
+    else:
+        states = torch.cat([group.flatten(0, 1) for group in mixed]).unsqueeze(0)
+    return mixer.out_proj(states * mixer.act(gate) / 2)
+
+
 def _in_place_kernels(mixer: nn.Module, hidden_states: Tensor) -> InPlace | None:
     """The backend's kernels that write into buffers; None: it has none, or the modules have to be called."""
     if not is_eager_inference(hidden_states):
@@ -90,10 +117,17 @@ def _in_place_kernels(mixer: nn.Module, hidden_states: Tensor) -> InPlace | None
     kernels = select_backend(hidden_states.device.type, hidden_states.dtype).in_place
     if kernels is None:
         return None
-    modules = [(mixer.in_proj, nn.Linear), (mixer.out_proj, nn.Linear)]
-    for ssm in (mixer.forward_ssm, mixer.backward_ssm):
-        modules += [(ssm.conv1d, nn.Conv1d), (ssm.x_proj, nn.Linear), (ssm.dt_proj, nn.Linear)]
-    return kernels if all(is_plain(module, kind) for module, kind in modules) else None
+    linears, ssms = (mixer.in_proj, mixer.out_proj), (mixer.forward_ssm, mixer.backward_ssm)
+    inspection = Inspection()
+    # Nor may a module be given a buffer that a hook might keep.
+    called = [*linears, *(module for ssm in ssms for module in (ssm.x_proj, ssm.dt_proj))]
+    if not all(inspection.is_exact(linear, LINEAR, hidden_states) for linear in called):
+        return None
+    channels, hidden_size = ssms[0].A_log.shape[0], hidden_states.shape[-1]
+    if [tuple(linear.weight.shape) for linear in linears] != [(2 * channels, hidden_size), (hidden_size, channels)]:
+        return None
+    states = hidden_states.new_empty(0, channels)
+    return kernels if may_read_convolutions(ssms, states) else None
 
 
 def _mix_in_buffers(kernels: InPlace, mixer: nn.Module, hidden_states: Tensor, reverse: bool, output: Tensor) -> None:
@@ -110,7 +144,7 @@ def _mix_in_buffers(kernels: InPlace, mixer: nn.Module, hidden_states: Tensor, r
     convolved = [buffers.take(name, shape, dtype) for name in ("forward", "backward")]
     parameters = [value for ssm in ssms for value in (ssm.conv1d.weight.squeeze(1), ssm.conv1d.bias)]
     kernels.convolution(convolved, ConvolutionArguments(states, *parameters, reverse))
-    directions = [read_direction(states, ssm) for states, ssm in zip(convolved, ssms, strict=True)]
+    directions = read_directions(convolved, ssms)
     # The gate takes the place of the convolutions' input, and the scans' result that of the gate.
     gate = buffers.take("projected", shape, dtype)
     _multiply_into(gate, hidden_states, weights[1], biases[1])

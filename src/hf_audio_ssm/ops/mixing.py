@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .backends import Backend, select_backend
-from .linear import call_linear, is_plain
+from .exact import CONVOLUTION, LINEAR, Inspection
+from .linear import call_linear
 from .operators import ConvolutionArguments, Direction
 from .pairs import run_convolutions, run_scans
 from .scan import LayerScan
@@ -31,8 +32,9 @@ def bidirectional_mixing(
     (y_forward + y_backward) * silu(z) / 2. The forward direction is causal in time, the backward direction anti-causal:
     what flipping its input and output would give. Nothing is flipped.
 
-    x_proj is always called. conv1d and dt_proj are fused if they are exactly `nn.Conv1d` and `nn.Linear` without hooks,
-    adapters or replaced methods. Otherwise they are called, so that adapters act and get their gradients.
+    x_proj is always called. conv1d and dt_proj are fused if they are exactly `nn.Conv1d` and `nn.Linear` with ordinary
+    parameters, without hooks, adapters or replaced methods. Otherwise they are called, so that adapters act and get their
+    gradients.
 
     Args:
         projected_states: (batch, length, 2 * channels), the input projection's output.
@@ -123,37 +125,87 @@ def _mix(projected_states: Sequence[Tensor], layers: Sequence[_Layer], backend: 
     halves = [states.chunk(2, dim=-1) for states in projected_states]
     scans = []
     for layer, convolved, (_, gate) in zip(layers, _convolve(halves, layers, backend), halves, strict=True):
-        directions = [read_direction(states, ssm) for states, ssm in zip(convolved, layer.ssms, strict=True)]
+        directions = read_directions(convolved, layer.ssms)
         scans.append(LayerScan(directions, gate, layer.reverse))
     return run_scans(scans, 0.5, backend)
 
 
-def read_direction(states: Tensor, ssm: nn.Module) -> Direction:
-    """What a direction's module makes of its convolved states (batch, length, channels) for the scan."""
-    state_size = ssm.A_log.shape[1]
+def read_directions(convolved: Sequence[Tensor], ssms: Sequence[nn.Module]) -> list[Direction]:
+    """What both directions' modules make of their convolved states (batch, length, channels) for the scan.
+
+    Raises:
+        ValueError: as `_read_direction`, and for directions whose shapes differ.
+    """
+    directions = [_read_direction(states, ssm) for states, ssm in zip(convolved, ssms, strict=True)]
+    first, second = directions
+    # Time steps that are projected already have one size.
+    are_projected = first.dt_weight is None or second.dt_weight is None
+    if first.A.shape != second.A.shape or not (are_projected or first.dt.shape[-1] == second.dt.shape[-1]):
+        raise ValueError(
+            f"A_log of the directions has the shapes {tuple(first.A.shape)} and {tuple(second.A.shape)}, and their time steps "
+            f"the ranks {first.dt.shape[-1]} and {second.dt.shape[-1]}: expected the same of both."
+        )
+    return directions
+
+
+def _read_direction(states: Tensor, ssm: nn.Module) -> Direction:
+    """What a direction's module makes of its convolved states (batch, length, channels) for the scan.
+
+    Raises:
+        ValueError: what its modules return, or its parameters, do not fit: the kernels read memory by these shapes.
+    """
+    channels, state_size = states.shape[-1], ssm.A_log.shape[1]
     projected = call_linear(ssm.x_proj, states)
     time_step, B, C = projected.split([projected.shape[-1] - 2 * state_size, state_size, state_size], dim=-1)
     dt_proj = ssm.dt_proj
-    if is_plain(dt_proj, nn.Linear) and dt_proj.bias is not None:
+    if _may_read(dt_proj, time_step, channels):
         weight, bias = dt_proj.weight, dt_proj.bias
     else:
         time_step, weight, bias = dt_proj(time_step), None, torch.zeros_like(ssm.D)
+        if time_step.shape != states.shape:
+            raise ValueError(f"dt_proj returned shape {tuple(time_step.shape)}: expected {tuple(states.shape)}.")
+    if ssm.A_log.shape[0] != channels or ssm.D.shape != (channels,):
+        raise ValueError(
+            f"A_log and D have the shapes {tuple(ssm.A_log.shape)} and {tuple(ssm.D.shape)}: expected ({channels}, state) and "
+            f"({channels},)."
+        )
+    for name, parameter in (("A_log", ssm.A_log), ("D", ssm.D)):
+        if parameter.device != states.device:
+            raise ValueError(f"{name} is on {parameter.device}: expected {states.device}, as the hidden states.")
     A = -torch.exp(ssm.A_log.to(torch.promote_types(ssm.A_log.dtype, torch.float32)))
     return Direction(states, time_step, weight, bias, A, B, C, ssm.D)
+
+
+def _may_read(dt_proj: nn.Module, time_step: Tensor, channels: int) -> bool:
+    """Whether the scan may project the time steps itself."""
+    return (
+        Inspection().is_exact(dt_proj, LINEAR, time_step)
+        and dt_proj.bias is not None
+        and dt_proj.weight.shape == (channels, time_step.shape[-1])
+    )
+
+
+def may_read_convolutions(ssms: Sequence[nn.Module], states: Tensor) -> bool:
+    """Whether one kernel may convolve states (batch, length, channels) with the parameters of all `conv1d`."""
+    inspection = Inspection()
+    if not all(inspection.is_exact(ssm.conv1d, CONVOLUTION, states) for ssm in ssms):
+        return False
+    shape, *others = (ssm.conv1d.weight.shape for ssm in ssms)
+    return shape[:2] == (states.shape[-1], 1) and all(other == shape for other in others)
 
 
 def _convolve(
     halves: Sequence[tuple[Tensor, Tensor]], layers: Sequence[_Layer], backend: Backend
 ) -> list[tuple[Tensor, Tensor]]:
-    """Both directions' convolutions of each layer, in one call if all modules are plain."""
+    """Both directions' convolutions of each layer, in one call if all modules are exact."""
     states = [own for own, _ in halves]
-    if all(is_plain(ssm.conv1d, nn.Conv1d) for layer in layers for ssm in layer.ssms):
+    if all(may_read_convolutions(layer.ssms, own) for own, layer in zip(states, layers, strict=True)):
         return run_convolutions(list(map(_convolution_arguments, states, layers)), backend)
     if len(layers) > 1:
         return [_convolve([own], [layer], backend)[0] for own, layer in zip(halves, layers, strict=True)]
     (own,), (layer,) = states, layers
     ssms = zip(layer.ssms, (layer.reverse, not layer.reverse), strict=True)
-    first, second = (_call_convolution(own, ssm.conv1d, reverse) for ssm, reverse in ssms)
+    first, second = (_call_convolution(own, ssm, reverse) for ssm, reverse in ssms)
     return [(first, second)]
 
 
@@ -169,15 +221,16 @@ def _convolution_arguments(hidden_states: Tensor, layer: _Layer) -> ConvolutionA
     )
 
 
-def _call_convolution(hidden_states: Tensor, conv1d: nn.Module, reverse: bool) -> Tensor:
-    """SiLU of the module's causal convolution, whatever padding the module adds by itself.
-
-    Of the module's attributes only `weight` is read: adapters that wrap a convolution do not have its settings.
-    """
-    length = hidden_states.shape[1]
+def _call_convolution(hidden_states: Tensor, ssm: nn.Module, reverse: bool) -> Tensor:
+    """SiLU of a direction's causal convolution, whatever padding the module adds by itself."""
+    length, conv1d = hidden_states.shape[1], ssm.conv1d
+    # Modules in a convolution's place need not have its attributes, nor adapters its settings.
+    kernel = conv1d.weight.shape[-1] if isinstance(getattr(conv1d, "weight", None), Tensor) else ssm.conv_kernel
     states = hidden_states.flip(1) if reverse else hidden_states
-    states = conv1d(F.pad(states.transpose(1, 2), (conv1d.weight.shape[-1] - 1, 0)))
+    states = conv1d(F.pad(states.transpose(1, 2), (kernel - 1, 0)))
     own_padding = (states.shape[-1] - length) // 2
     states = states[..., own_padding : own_padding + length].transpose(1, 2)
     states = F.silu(states.flip(1) if reverse else states)
+    if states.shape != hidden_states.shape:
+        raise ValueError(f"conv1d returned shape {tuple(states.shape)}: expected {tuple(hidden_states.shape)}.")
     return states.to(hidden_states.dtype)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from .backends import Backend, select_backend
-from .compat import is_untouched
+from .exact import LAYER, Inspection
 from .operators import ConvolutionArguments
 from .scan import LayerScan, run_scan, saves_states, scan_tensors
 
@@ -29,21 +29,21 @@ def pairs_pay(
 
     Returns:
         False where the backend has no kernels for pairs, where one layer is enough work for the device by itself (and takes
-        half the memory), and where a module that would not be called has hooks or a replaced `forward`.
+        half the memory), and where a module that would not be called is not exactly what the kernels compute.
 
     Raises:
         ValueError: the environment variable HF_AUDIO_SSM_BACKEND asks for a backend that is not available.
     """
+    inspection = Inspection()
+    if not all(inspection.is_exact(layer, LAYER) and inspection.has_exact_mixer(layer) for layer in layers):
+        return False
     first = layers[0]
     channels, state_size = first.mixer.forward_ssm.A_log.shape
-    device = hidden_states.device
-    pairs = select_backend(device.type, first.norm.weight.dtype, None, state_size).pairs
+    device, weight = hidden_states.device, getattr(first.norm, "weight", None)
+    dtype = weight.dtype if isinstance(weight, Tensor) else hidden_states.dtype
+    pairs = select_backend(device.type, dtype, None, state_size).pairs
     if pairs is None:
         return False
-    for layer in layers:
-        mixer = layer.mixer
-        if not all(map(is_untouched, (layer, mixer, mixer.forward_ssm, mixer.backward_ssm))):
-            return False
     # Asking for sizes would fix those that a compiler keeps open.
     if torch.compiler.is_compiling():
         return True

@@ -17,7 +17,6 @@ import torch.nn.functional as F
 from torch import nn
 from transformers import initialization as init
 from transformers.activations import ACT2FN
-from transformers.integrations.accelerate import force_accelerate_hooks
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_utils import PreTrainedModel
 from transformers.utils.output_capturing import capture_outputs
@@ -121,6 +120,7 @@ class SsambaSelectiveSSM(nn.Module):
         channels = config.intermediate_size
         self.state_size = config.state_size
         self.time_step_rank = config.time_step_rank
+        self.conv_kernel = config.conv_kernel
         self.act = ACT2FN[config.hidden_act]
         self.conv1d = nn.Conv1d(channels, channels, config.conv_kernel, groups=channels, bias=config.use_conv_bias)
         self.x_proj = nn.Linear(channels, config.time_step_rank + 2 * config.state_size, bias=False)
@@ -130,13 +130,12 @@ class SsambaSelectiveSSM(nn.Module):
 
     def convolve(self, hidden_states: torch.Tensor, reverse: bool) -> torch.Tensor:
         """Depthwise convolution over the tokens already passed, and its activation."""
-        reach = self.conv1d.kernel_size[0] - 1
-        padded = F.pad(hidden_states.transpose(1, 2), (0, reach) if reverse else (reach, 0))
-        weight = self.conv1d.weight.flip(-1) if reverse else self.conv1d.weight
-        return self.act(F.conv1d(padded, weight, self.conv1d.bias, groups=self.conv1d.groups).transpose(1, 2))
+        # A module in the convolution's place need not say its size.
+        reach = getattr(self.conv1d, "kernel_size", (self.conv_kernel,))[0] - 1
+        states = hidden_states.flip(1) if reverse else hidden_states
+        states = self.conv1d(F.pad(states.transpose(1, 2), (reach, 0))).transpose(1, 2)
+        return self.act(states.flip(1) if reverse else states)
 
-    # The convolution's weights are read without calling its module, which offloading hooks wait for.
-    @force_accelerate_hooks("conv1d")
     def forward(self, hidden_states: torch.Tensor, reverse: bool = False) -> torch.Tensor:
         """`hidden_states` and the result, not yet gated, have the shape `(batch_size, length, channels)`."""
         hidden_states = self.convolve(hidden_states, reverse)
@@ -145,8 +144,10 @@ class SsambaSelectiveSSM(nn.Module):
         )
         time_step = self.dt_proj(time_step)
         dtype = torch.promote_types(time_step.dtype, torch.float32)
-        time_step = F.softplus(time_step.to(dtype))
         A = -torch.exp(self.A_log.to(dtype))
+        if ops is not None:
+            return ops.selective_scan(hidden_states, time_step, A, B, C, self.D, reverse=reverse)
+        time_step = F.softplus(time_step.to(dtype))
         return selective_scan(hidden_states, time_step, A, B, C, self.D, reverse=reverse)
 
 
@@ -162,10 +163,7 @@ class SsambaMixer(nn.Module):
         self.out_proj = nn.Linear(config.intermediate_size, config.hidden_size, bias=config.use_bias)
         # Read by `_init_weights`, which is not called with modules that have no parameters of their own.
         self.out_proj.init_scale = config.num_hidden_layers**-0.5
-        self.is_fusible = config.hidden_act in ("silu", "swish")
 
-    # The kernels read the parameters of both directions without calling their modules.
-    @force_accelerate_hooks(["forward_ssm", "backward_ssm"])
     def forward(
         self,
         hidden_states: torch.Tensor,
@@ -178,7 +176,7 @@ class SsambaMixer(nn.Module):
             reverse (`bool`, *optional*, defaults to `False`): Whether time runs from the last token to the first.
             clip_shapes (`tuple[tuple[int, int], ...]`, *optional*): The groups of packed clips, see [`Packing`].
         """
-        if ops is not None and self.is_fusible:
+        if ops is not None:
             return ops.bidirectional_mixer(self, hidden_states, reverse=reverse, clip_shapes=clip_shapes)
 
         def mix(hidden_states: torch.Tensor) -> torch.Tensor:
@@ -303,8 +301,8 @@ class SsambaLayer(GradientCheckpointingLayer):
 
 
 def can_fuse(layer: nn.Module) -> bool:
-    """Whether a layer computes, in inference, what `ops.bidirectional_layer` does."""
-    return ops is not None and type(layer) is SsambaLayer and not layer.training and layer.mixer.is_fusible
+    """Whether `ops.bidirectional_layer`, which looks at the layer's modules, computes what a layer does in inference."""
+    return ops is not None and type(layer) is SsambaLayer and not layer.training
 
 
 def can_join(
@@ -313,9 +311,9 @@ def can_join(
     hidden_states: torch.Tensor,
     clip_shapes: tuple[tuple[int, int], ...] | None,
 ) -> bool:
-    """Whether to compute the layers of a pair at once: that is faster, and no module that is then not called has hooks."""
+    """Whether to compute the layers of a pair at once: that is faster, and computes what the modules do that are not called."""
     layers = (first, second)
-    if ops is None or not all(type(layer) is SsambaLayer and layer.mixer.is_fusible for layer in layers):
+    if ops is None or not all(type(layer) is SsambaLayer for layer in layers):
         return False
     return ops.pairs_pay(layers, hidden_states, clip_shapes)
 
