@@ -165,7 +165,8 @@ class Inspection:
         """
         own: dict[str, Any] = mixer._modules
         home = type(mixer).__module__
-        first, second = own.get("forward_ssm"), own.get("backward_ssm")
+        first: Any = own.get("forward_ssm")
+        second: Any = own.get("backward_ssm")
         for ssm in (first, second):
             if ssm is None or type(ssm).__module__ != home or not self.is_exact(ssm, SSM):
                 return False
