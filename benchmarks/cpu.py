@@ -14,6 +14,43 @@ import platform
 from pathlib import Path
 from typing import Any
 
+from hf_audio_ssm.common.definitions import read_names
+
+
+SECTIONS = ("machine", "calls", "scan", "model", "training", "front_end")
+SIZES = read_names("whole_model", "SIZES")
+TOKENS, WAYS = read_names("whole_model", "TOKENS"), read_names("whole_model", "WAYS")
+
+
+def make_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sections", nargs="+", choices=SECTIONS, default=SECTIONS, help="what to measure")
+    parser.add_argument("--sizes", nargs="+", choices=SIZES, default=list(SIZES))
+    parser.add_argument("--tokens", nargs="+", type=int, default=list(TOKENS), help="1 + multiples of 8")
+    parser.add_argument("--batch_sizes", nargs="+", type=int, default=[1, 4], help="clips a batch of the whole model")
+    parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS), help="of the model")
+    parser.add_argument("--threads", nargs="+", type=int, help="default: 1, and as many as PyTorch uses")
+    parser.add_argument("--repeats", type=int, default=7, help="measured rounds at most")
+    parser.add_argument("--longest", type=float, default=120.0, help="leave out what should take more seconds a call")
+    parser.add_argument("--output", type=Path, help="folder for the JSON file and the plots")
+    return parser
+
+
+def parse_command_line() -> argparse.Namespace:
+    parser = make_parser()
+    arguments = parser.parse_args()
+    for name in ("batch_sizes", "threads"):
+        if min(getattr(arguments, name) or [1]) < 1:
+            parser.error(f"--{name} must be at least 1, got {getattr(arguments, name)}")
+    if arguments.repeats < 1:
+        parser.error(f"--repeats must be at least 1, got {arguments.repeats}")
+    return arguments
+
+
+if __name__ == "__main__":
+    # --help and errors of usage do not wait for the libraries below.
+    parsed = parse_command_line()
+
 import calls
 import feature_extraction
 import scan
@@ -26,35 +63,10 @@ from measuring import table, write_json
 from hf_audio_ssm import ops
 
 
-SECTIONS = ("machine", "calls", "scan", "model", "training", "front_end")
-
-
-def make_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--sections", nargs="+", choices=SECTIONS, default=SECTIONS, help="what to measure")
-    parser.add_argument("--sizes", nargs="+", choices=whole_model.SIZES, default=list(whole_model.SIZES))
-    parser.add_argument("--tokens", nargs="+", type=int, default=list(whole_model.TOKENS), help="1 + multiples of 8")
-    parser.add_argument("--batch_sizes", nargs="+", type=int, default=[1, 4], help="clips a batch of the whole model")
-    parser.add_argument(
-        "--ways", nargs="+", choices=whole_model.WAYS, default=list(whole_model.WAYS), help="of the model"
-    )
-    parser.add_argument("--threads", nargs="+", type=int, default=sorted({1, torch.get_num_threads()}))
-    parser.add_argument("--repeats", type=int, default=7, help="measured rounds at most")
-    parser.add_argument("--longest", type=float, default=120.0, help="leave out what should take more seconds a call")
-    parser.add_argument("--output", type=Path, help="folder for the JSON file and the plots")
-    return parser
-
-
-def main() -> None:
-    parser = make_parser()
-    arguments = parser.parse_args()
+def main(arguments: argparse.Namespace) -> None:
     for tokens in arguments.tokens:
         whole_model.frames_of(tokens)
-    for name in ("batch_sizes", "threads"):
-        if min(getattr(arguments, name)) < 1:
-            parser.error(f"--{name} must be at least 1, got {getattr(arguments, name)}")
-    if arguments.repeats < 1:
-        parser.error(f"--repeats must be at least 1, got {arguments.repeats}")
+    threads = arguments.threads or sorted({1, torch.get_num_threads()})
 
     results: dict[str, Any] = {
         "processor": platform.processor() or platform.machine(),
@@ -77,13 +89,13 @@ def main() -> None:
     if "calls" in arguments.sections:
         report("calls", calls.run(arguments.repeats))
     if "scan" in arguments.sections:
-        report("scan", scan.run(arguments.threads, limits, arguments.repeats))
+        report("scan", scan.run(threads, limits, arguments.repeats))
     if "model" in arguments.sections:
         rows = whole_model.run(
             arguments.sizes,
             sorted(arguments.tokens),
             arguments.batch_sizes,
-            arguments.threads,
+            threads,
             ways=[way for way in whole_model.WAYS if way == "ssamba" or way in arguments.ways],
             repeats=arguments.repeats,
             longest=arguments.longest,
@@ -92,12 +104,12 @@ def main() -> None:
         if arguments.output is not None:
             whole_model.plot(rows, arguments.output / "cpu_model.png")
     if "training" in arguments.sections:
-        report("training", training_step.run(thread_counts=tuple(arguments.threads), repeats=arguments.repeats))
+        report("training", training_step.run(thread_counts=tuple(threads), repeats=arguments.repeats))
     if "front_end" in arguments.sections:
-        report("front_end", feature_extraction.run(arguments.threads, [1, 8], 10.0, 4 * arguments.repeats))
+        report("front_end", feature_extraction.run(threads, [1, 8], 10.0, 4 * arguments.repeats))
     if arguments.output is not None:
         print(f"\nwrote {arguments.output}")
 
 
 if __name__ == "__main__":
-    main()
+    main(parsed)

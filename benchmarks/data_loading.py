@@ -13,6 +13,21 @@ import tempfile
 import time
 from pathlib import Path
 
+
+def parse_command_line() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seconds", type=float, default=10.24, help="length of a clip")
+    parser.add_argument("--batch_size", type=int, default=4, help="clips in a step")
+    parser.add_argument("--num_workers", type=int, default=2, help="processes that read clips")
+    parser.add_argument("--steps", type=int, default=20, help="measured steps")
+    parser.add_argument("--output", type=Path, help="JSON file to write the results to")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    # --help and errors of usage do not wait for the libraries below.
+    parsed = parse_command_line()
+
 import numpy as np
 import soundfile as sf
 import torch
@@ -87,14 +102,7 @@ def measure(rate: int, folder: Path, arguments: argparse.Namespace) -> dict[str,
     }
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seconds", type=float, default=10.24, help="length of a clip")
-    parser.add_argument("--batch_size", type=int, default=4, help="clips in a step")
-    parser.add_argument("--num_workers", type=int, default=2, help="processes that read clips")
-    parser.add_argument("--steps", type=int, default=20, help="measured steps")
-    parser.add_argument("--output", type=Path, help="JSON file to write the results to")
-    arguments = parser.parse_args()
+def main(arguments: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory() as folder:
         rows = [measure(rate, Path(folder) / str(rate), arguments) for rate in SAMPLING_RATES]
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {arguments.num_workers} workers")
@@ -109,4 +117,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(parsed)

@@ -15,6 +15,28 @@ import statistics
 import warnings
 from pathlib import Path
 
+
+CLIPS_A_TURN = 8
+
+
+def parse_command_line() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seconds", type=float, default=10.0, help="length of a clip")
+    parser.add_argument("--batch_sizes", type=int, nargs="+", default=[1, 8], help="clips per call, at most 8")
+    parser.add_argument("--repeats", type=int, default=30, help="measured calls of each feature extractor")
+    parser.add_argument("--output", type=Path, help="JSON file to write the results to")
+    arguments = parser.parse_args()
+    if arguments.seconds < 0.025:
+        parser.error(f"--seconds must be at least 0.025, one frame; got {arguments.seconds}")
+    if arguments.repeats < 1 or not 1 <= min(arguments.batch_sizes) <= max(arguments.batch_sizes) <= CLIPS_A_TURN:
+        parser.error(f"--repeats must be at least 1, --batch_sizes 1 to {CLIPS_A_TURN}")
+    return arguments
+
+
+if __name__ == "__main__":
+    # --help and errors of usage do not wait for the libraries below.
+    parsed = parse_command_line()
+
 import numpy as np
 import torch
 import transformers
@@ -27,7 +49,6 @@ from hf_audio_ssm import SsambaFeatureExtractor
 
 SAMPLING_RATE = 16000
 TARGET_RATIO = 8.0
-CLIPS_A_TURN = 8
 
 
 def measure(threads: int, batch_size: int, seconds: float, repeats: int) -> dict[str, float]:
@@ -71,18 +92,7 @@ def run(thread_counts: list[int], batch_sizes: list[int], seconds: float, repeat
     return [measure(threads, batch_size, seconds, repeats) for threads in thread_counts for batch_size in batch_sizes]
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seconds", type=float, default=10.0, help="length of a clip")
-    parser.add_argument("--batch_sizes", type=int, nargs="+", default=[1, 8], help="clips per call, at most 8")
-    parser.add_argument("--repeats", type=int, default=30, help="measured calls of each feature extractor")
-    parser.add_argument("--output", type=Path, help="JSON file to write the results to")
-    arguments = parser.parse_args()
-    if arguments.seconds < 0.025:
-        parser.error(f"--seconds must be at least 0.025, one frame; got {arguments.seconds}")
-    if arguments.repeats < 1 or not 1 <= min(arguments.batch_sizes) <= max(arguments.batch_sizes) <= CLIPS_A_TURN:
-        parser.error(f"--repeats must be at least 1, --batch_sizes 1 to {CLIPS_A_TURN}")
-
+def main(arguments: argparse.Namespace) -> None:
     thread_counts = sorted({1, torch.get_num_threads()})
     backend = "torchaudio" if is_speech_available() else "numpy"
     print(f"torch {torch.__version__}, transformers {transformers.__version__}, AST with {backend}")
@@ -106,4 +116,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(parsed)

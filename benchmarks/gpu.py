@@ -16,6 +16,46 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from hf_audio_ssm.common.definitions import read_names
+
+
+SECTIONS = ("scan", "inference", "training", "profile")
+SIZES = read_names("whole_model", "SIZES")
+TOKENS = read_names("gpu_model", "TOKENS")
+
+
+def make_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sections", nargs="+", choices=SECTIONS, default=SECTIONS, help="what to measure")
+    parser.add_argument("--sizes", nargs="+", choices=SIZES, default=list(SIZES))
+    parser.add_argument("--tokens", nargs="+", type=int, default=list(TOKENS), help="1 + multiples of 8")
+    parser.add_argument("--batch_sizes", nargs="+", type=int, default=[4, 1, 64], help="clips a batch of the model")
+    parser.add_argument("--repeats", type=int, default=10, help="measured rounds at most")
+    parser.add_argument("--longest", type=float, default=20.0, help="leave out what should take more seconds a call")
+    parser.add_argument(
+        "--builds",
+        type=Path,
+        default=Path("outputs/mamba_ssm"),
+        help="folder that mamba-ssm is built in where it is missing, and found in the next time",
+    )
+    parser.add_argument("--output", type=Path, help="folder for the JSON file and the plots")
+    return parser
+
+
+def parse_command_line() -> argparse.Namespace:
+    parser = make_parser()
+    arguments = parser.parse_args()
+    for name in ("batch_sizes", "repeats"):
+        values = getattr(arguments, name)
+        if min(values if isinstance(values, list) else [values]) < 1:
+            parser.error(f"--{name} must be at least 1, got {values}")
+    return arguments
+
+
+if __name__ == "__main__":
+    # --help and errors of usage do not wait for the libraries below.
+    parsed = parse_command_line()
+
 import gpu_mamba_ssm
 import gpu_model
 import gpu_scan
@@ -28,27 +68,8 @@ from measuring import table, write_json
 from hf_audio_ssm import ops
 
 
-SECTIONS = ("scan", "inference", "training", "profile")
 SCAN_SIZES, SCAN_TOKENS, SCAN_BATCH_SIZES = ("tiny", "base"), (513, 22017), (4, 64)
 PROFILED_TOKENS, PROFILED_BATCH_SIZE = 513, 64
-
-
-def make_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--sections", nargs="+", choices=SECTIONS, default=SECTIONS, help="what to measure")
-    parser.add_argument("--sizes", nargs="+", choices=whole_model.SIZES, default=list(whole_model.SIZES))
-    parser.add_argument("--tokens", nargs="+", type=int, default=list(gpu_model.TOKENS), help="1 + multiples of 8")
-    parser.add_argument("--batch_sizes", nargs="+", type=int, default=[4, 1, 64], help="clips a batch of the model")
-    parser.add_argument("--repeats", type=int, default=10, help="measured rounds at most")
-    parser.add_argument("--longest", type=float, default=20.0, help="leave out what should take more seconds a call")
-    parser.add_argument(
-        "--builds",
-        type=Path,
-        default=Path("outputs/mamba_ssm"),
-        help="folder that mamba-ssm is built in where it is missing, and found in the next time",
-    )
-    parser.add_argument("--output", type=Path, help="folder for the JSON file and the plots")
-    return parser
 
 
 def run(arguments: argparse.Namespace, meter: Meter, limits: Limits, results: dict[str, Any]) -> None:
@@ -87,15 +108,9 @@ def run(arguments: argparse.Namespace, meter: Meter, limits: Limits, results: di
         print(f"\nwrote {arguments.output}")
 
 
-def main() -> None:
-    parser = make_parser()
-    arguments = parser.parse_args()
+def main(arguments: argparse.Namespace) -> None:
     for tokens in arguments.tokens:
         whole_model.frames_of(tokens)
-    for name in ("batch_sizes", "repeats"):
-        values = getattr(arguments, name)
-        if min(values if isinstance(values, list) else [values]) < 1:
-            parser.error(f"--{name} must be at least 1, got {values}")
     if not torch.cuda.is_available():
         sys.exit("benchmarks/gpu.py needs a GPU, and torch finds none; benchmarks/cpu.py measures the processor.")
 
@@ -119,4 +134,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(parsed)

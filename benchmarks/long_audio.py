@@ -14,6 +14,24 @@ import tempfile
 import time
 from pathlib import Path
 
+
+def parse_command_line() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--minutes", type=float, nargs="+", default=[1, 4, 15, 60, 240], help="lengths of the recordings"
+    )
+    parser.add_argument("--size", default="tiny", choices=("tiny", "small", "base"))
+    parser.add_argument("--max_memory", type=float, default=2e9, help="the bound, in bytes")
+    parser.add_argument("--longest_pass", type=float, default=60, help="minutes that one pass may take at most")
+    parser.add_argument("--threads", type=int, help="default: as many as PyTorch uses")
+    parser.add_argument("--output", type=Path, default=Path("outputs/benchmarks"))
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    # --help and errors of usage do not wait for the libraries below.
+    parsed = parse_command_line()
+
 import numpy as np
 import soundfile
 import torch
@@ -93,18 +111,8 @@ def draw(rows: list[dict], max_memory: float, path: Path) -> None:
     figure.savefig(path, dpi=100)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "--minutes", type=float, nargs="+", default=[1, 4, 15, 60, 240], help="lengths of the recordings"
-    )
-    parser.add_argument("--size", default="tiny", choices=("tiny", "small", "base"))
-    parser.add_argument("--max_memory", type=float, default=2e9, help="the bound, in bytes")
-    parser.add_argument("--longest_pass", type=float, default=60, help="minutes that one pass may take at most")
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--output", type=Path, default=Path("outputs/benchmarks"))
-    arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
+def main(arguments: argparse.Namespace) -> None:
+    torch.set_num_threads(arguments.threads or torch.get_num_threads())
     rows = measure(arguments.minutes, arguments.size, arguments.max_memory, arguments.longest_pass)
     print(table(rows))
     write_json(arguments.output / "long_audio.json", rows)
@@ -112,4 +120,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(parsed)

@@ -14,6 +14,28 @@ import argparse
 from collections.abc import Iterator
 from pathlib import Path
 
+
+WORD_DB = -9
+
+
+def parse_command_line() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="outputs/scenes", help="checkpoint of examples/run_scene_labelling.py")
+    parser.add_argument("--data_dir", type=Path, default=Path(__file__).resolve().parents[1] / "examples/spoken_words")
+    parser.add_argument("--minutes", type=float, nargs="+", default=[0.5, 5, 20, 60], help="lengths of the recordings")
+    parser.add_argument("--positions", type=int, default=5, help="positions from the beginning to the end")
+    parser.add_argument("--words", type=int, default=4, help="words at each position")
+    parser.add_argument(
+        "--noise_db", type=float, default=-55, help=f"loudness of the noise; words peak at {WORD_DB} dB of full scale"
+    )
+    parser.add_argument("--output", type=Path, default=Path("outputs/benchmarks"))
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    # --help and errors of usage do not wait for the libraries below.
+    parsed = parse_command_line()
+
 import numpy as np
 from matplotlib.figure import Figure
 from measuring import table, write_json
@@ -26,7 +48,6 @@ from hf_audio_ssm.data.folders import find_splits
 
 
 RATE = 16000
-WORD_DB = -9
 WAYS = {"one pass": None, "windows": 10.0}
 
 
@@ -118,18 +139,7 @@ def draw(rows: list[dict], path: Path) -> None:
     figure.savefig(path, dpi=100)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default="outputs/scenes", help="checkpoint of examples/run_scene_labelling.py")
-    parser.add_argument("--data_dir", type=Path, default=Path(__file__).resolve().parents[1] / "examples/spoken_words")
-    parser.add_argument("--minutes", type=float, nargs="+", default=[0.5, 5, 20, 60], help="lengths of the recordings")
-    parser.add_argument("--positions", type=int, default=5, help="positions from the beginning to the end")
-    parser.add_argument("--words", type=int, default=4, help="words at each position")
-    parser.add_argument(
-        "--noise_db", type=float, default=-55, help=f"loudness of the noise; words peak at {WORD_DB} dB of full scale"
-    )
-    parser.add_argument("--output", type=Path, default=Path("outputs/benchmarks"))
-    arguments = parser.parse_args()
+def main(arguments: argparse.Namespace) -> None:
     rows = search(
         arguments.model,
         arguments.data_dir,
@@ -144,4 +154,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(parsed)

@@ -18,6 +18,24 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+
+def parse_command_line() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--size", default="tiny", choices=("tiny", "small", "base"), help="of the model that is timed")
+    parser.add_argument("--batch_size", type=int, default=2, help="clips in a step that is timed")
+    parser.add_argument("--repeats", type=int, default=7, help="steps that are timed")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--pretraining_steps", type=int, default=400)
+    parser.add_argument("--fine_tuning_steps", type=int, default=300)
+    parser.add_argument("--threads", type=int, help="default: as many as PyTorch uses")
+    parser.add_argument("--output", type=Path, default=Path("outputs/benchmarks"))
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    # --help and errors of usage do not wait for the libraries below.
+    parsed = parse_command_line()
+
 import numpy as np
 import torch
 import yaml
@@ -251,18 +269,8 @@ def draw(times: list[dict[str, Any]], accuracies: list[dict[str, Any]], path: Pa
     figure.savefig(path, dpi=100)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--size", default="tiny", choices=("tiny", "small", "base"), help="of the model that is timed")
-    parser.add_argument("--batch_size", type=int, default=2, help="clips in a step that is timed")
-    parser.add_argument("--repeats", type=int, default=7, help="steps that are timed")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--pretraining_steps", type=int, default=400)
-    parser.add_argument("--fine_tuning_steps", type=int, default=300)
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--output", type=Path, default=Path("outputs/benchmarks"))
-    arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
+def main(arguments: argparse.Namespace) -> None:
+    torch.set_num_threads(arguments.threads or torch.get_num_threads())
     times = time_steps(arguments.size, arguments.batch_size, arguments.repeats)
     print(table(times), flush=True)
     accuracies = compare_accuracies(arguments.seeds, arguments.pretraining_steps, arguments.fine_tuning_steps)
@@ -272,4 +280,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(parsed)

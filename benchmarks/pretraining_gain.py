@@ -18,6 +18,24 @@ import time
 from contextlib import nullcontext
 from pathlib import Path
 
+
+EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
+
+
+def parse_command_line() -> tuple[argparse.Namespace, list[str]]:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--config", type=Path, default=EXAMPLES / "configs" / "spoken_words.yaml", help="of the script"
+    )
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="one run each")
+    parser.add_argument("--output", type=Path, default=Path("outputs/pretraining_gain"), help="folder for all runs")
+    return parser.parse_known_args()
+
+
+if __name__ == "__main__":
+    # --help and errors of usage do not wait for the libraries below.
+    parsed = parse_command_line()
+
 import numpy as np
 import torch
 from measuring import table, write_json
@@ -32,7 +50,6 @@ from hf_audio_ssm.audio.decoding import read_audio
 from hf_audio_ssm.data.folders import find_splits
 
 
-EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 STRENGTHS = [10.0**exponent for exponent in range(-4, 4)]
 TARGET_GAIN = 0.15
 
@@ -91,15 +108,7 @@ def measure(config: Path, seed: int, folder: Path, more: list[str]) -> dict[str,
     return {"seed": seed, **accuracies, "gain": gain, "pretraining_seconds": seconds}
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "--config", type=Path, default=EXAMPLES / "configs" / "spoken_words.yaml", help="of the script"
-    )
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="one run each")
-    parser.add_argument("--output", type=Path, default=Path("outputs/pretraining_gain"), help="folder for all runs")
-    arguments, more = parser.parse_known_args()
-
+def main(arguments: argparse.Namespace, more: list[str]) -> None:
     rows = [
         measure(arguments.config.resolve(), seed, (arguments.output / f"seed-{seed}").resolve(), more)
         for seed in arguments.seeds
@@ -113,4 +122,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(*parsed)

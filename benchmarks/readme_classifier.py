@@ -24,8 +24,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-import torch
-import transformers
 from measuring import table, write_json
 from tqdm import tqdm
 
@@ -79,6 +77,10 @@ def measure(
 
 def describe_machine() -> dict[str, str]:
     """The processor, the versions and the commit."""
+    # Only here: --help does not wait for them.
+    import torch
+    import transformers
+
     names = [
         line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line
     ]

@@ -21,6 +21,18 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+
+def parse_command_line() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--tokens", type=int, nargs="+", default=[513], help="lengths of the sequences")
+    parser.add_argument("--repeats", type=int, default=15, help="measured rounds at most")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    # --help and errors of usage do not wait for the libraries below.
+    parsed = parse_command_line()
+
 import torch
 import torch.nn.functional as F
 from measuring import interleaved_times
@@ -300,11 +312,7 @@ def _measure(length, threads, contenders, limits, repeats) -> list[dict[str, Any
 if __name__ == "__main__":
     from measuring import table
 
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--tokens", type=int, nargs="+", default=[513], help="lengths of the sequences")
-    parser.add_argument("--repeats", type=int, default=15, help="measured rounds at most")
-    arguments = parser.parse_args()
     threads = sorted({1, torch.get_num_threads()})
     found = machine_limits()
     print(table([found]))
-    print(table(run(threads, found, repeats=arguments.repeats, tokens=tuple(arguments.tokens))))
+    print(table(run(threads, found, repeats=parsed.repeats, tokens=tuple(parsed.tokens))))

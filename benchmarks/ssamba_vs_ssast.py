@@ -29,6 +29,31 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+
+def parse_command_line() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--output", type=Path, default=Path("outputs/ssamba_vs_ssast"), help="folder for everything")
+    parser.add_argument("--steps", type=int, default=500, help="of pretraining, where all see the same clips")
+    parser.add_argument(
+        "--learning_rates", type=float, nargs="+", default=[1e-3, 2e-3, 4e-3], help="to choose from for each model"
+    )
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="of pretraining, probes, fine-tuning")
+    parser.add_argument("--budget", type=float, default=90.0, help="seconds for measuring training steps")
+    parser.add_argument("--threads", type=int, default=1, help="of each run; models this small gain little by more")
+    parser.add_argument("--workers", type=int, default=2, help="runs at a time; training steps are measured alone")
+    parser.add_argument(
+        "--only_measure", action="store_true", help="measure training steps, and leave the rest to another call"
+    )
+    arguments = parser.parse_args()
+    if min(arguments.steps // 20, arguments.threads, arguments.workers) < 1 or min(arguments.learning_rates) <= 0:
+        parser.error("--steps must be at least 20, --threads and --workers at least 1, --learning_rates positive")
+    return arguments
+
+
+if __name__ == "__main__":
+    # --help and errors of usage do not wait for the libraries below.
+    parsed = parse_command_line()
+
 import numpy as np
 import torch
 from matplotlib.figure import Figure
@@ -377,23 +402,7 @@ def compare(models: dict[str, dict[str, Any]], arguments: argparse.Namespace, ou
     return models
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--output", type=Path, default=Path("outputs/ssamba_vs_ssast"), help="folder for everything")
-    parser.add_argument("--steps", type=int, default=500, help="of pretraining, where all see the same clips")
-    parser.add_argument(
-        "--learning_rates", type=float, nargs="+", default=[1e-3, 2e-3, 4e-3], help="to choose from for each model"
-    )
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="of pretraining, probes, fine-tuning")
-    parser.add_argument("--budget", type=float, default=90.0, help="seconds for measuring training steps")
-    parser.add_argument("--threads", type=int, default=1, help="of each run; models this small gain little by more")
-    parser.add_argument("--workers", type=int, default=2, help="runs at a time; training steps are measured alone")
-    parser.add_argument(
-        "--only_measure", action="store_true", help="measure training steps, and leave the rest to another call"
-    )
-    arguments = parser.parse_args()
-    if min(arguments.steps // 20, arguments.threads, arguments.workers) < 1 or min(arguments.learning_rates) <= 0:
-        parser.error("--steps must be at least 20, --threads and --workers at least 1, --learning_rates positive")
+def main(arguments: argparse.Namespace) -> None:
     output, begin = arguments.output.resolve(), time.perf_counter()
     limit_threads(arguments.threads)
 
@@ -421,4 +430,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(parsed)

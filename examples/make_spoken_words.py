@@ -23,6 +23,8 @@ import soundfile as sf
 import soxr
 from tqdm import tqdm
 
+from hf_audio_ssm.common.boundary import one_line_errors
+
 
 SAMPLING_RATE = 16_000
 WORDS = ("backward", "down", "forward", "left", "no", "off", "right", "stop", "up", "yes")
@@ -115,7 +117,7 @@ def main() -> None:
     output_dir = parser.parse_args().output_dir
     try:
         check_voices([voice for voices in VOICES.values() for voice in voices])
-    except (FileNotFoundError, ValueError) as error:
+    except ValueError as error:
         sys.exit(f"error: {error}")
 
     output_dir.mkdir(parents=True, exist_ok=True)
@@ -129,4 +131,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with one_line_errors():
+        main()

@@ -11,7 +11,26 @@ On a Space of the Hub, the variable MODEL names the checkpoint. The page loads n
 
 import argparse
 import os
-import sys
+
+from hf_audio_ssm.common.boundary import one_line_errors
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--model",
+        default=os.environ.get("MODEL", "outputs/quickstart"),
+        help="a folder or a Hub repository (default: %(default)s)",
+    )
+    parser.add_argument("--port", type=int, default=7860, help="port of the local server (default: %(default)s)")
+    return parser
+
+
+if __name__ == "__main__":
+    # --help and errors of usage do not wait for the libraries below.
+    parsed = make_parser().parse_args()
+
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,7 +42,7 @@ from matplotlib.figure import Figure
 
 from hf_audio_ssm.audio.decoding import read_audio
 from hf_audio_ssm.audio.frames import frames_to_seconds, samples_spanned, seconds_spanned
-from hf_audio_ssm.common.errors import ClipError, InputError
+from hf_audio_ssm.common.errors import ClipError
 from hf_audio_ssm.hub.loading import load_checkpoint
 from hf_audio_ssm.inference.plots import draw_similarity, draw_spectrogram
 
@@ -219,23 +238,13 @@ def make_demo(model: str) -> gr.Blocks:
     return demo
 
 
-def main() -> None:
+def main(model: str, port: int) -> None:
     """Serves the page."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "--model",
-        default=os.environ.get("MODEL", "outputs/quickstart"),
-        help="a folder or a Hub repository (default: %(default)s)",
-    )
-    parser.add_argument("--port", type=int, default=7860, help="port of the local server (default: %(default)s)")
-    arguments = parser.parse_args()
-    try:
-        demo = make_demo(arguments.model)
-    except InputError as error:
-        sys.exit(f"error: {error}")
+    demo = make_demo(model)
     # The examples may lie outside the working directory.
-    demo.launch(server_port=arguments.port, theme=THEME, css=CSS, allowed_paths=[str(TEST_CLIPS)])
+    demo.launch(server_port=port, theme=THEME, css=CSS, allowed_paths=[str(TEST_CLIPS)])
 
 
 if __name__ == "__main__":
-    main()
+    with one_line_errors():
+        main(parsed.model, parsed.port)

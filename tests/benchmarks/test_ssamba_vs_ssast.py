@@ -76,7 +76,7 @@ def test_budgets_choices_tables_and_plots(benchmark, monkeypatch, tmp_path, caps
     }
     (tmp_path / "steps.json").write_text(json.dumps(measured))
     monkeypatch.setattr(sys, "argv", ["ssamba_vs_ssast.py", *arguments.split(), str(tmp_path)])
-    benchmark.main()
+    benchmark.main(benchmark.parse_command_line())
 
     # The same time as 40 steps of the slowest.
     assert steps_done == {

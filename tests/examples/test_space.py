@@ -5,6 +5,7 @@
 import importlib.util
 import os
 import re
+import runpy
 import shlex
 import shutil
 import socket
@@ -159,10 +160,10 @@ class TestPage:
             with pytest.raises(app.gr.Error, match=reason.split(";")[0]):
                 listen(demo, str(tmp_path / "broken" / name))
 
-    def test_no_model(self, app, monkeypatch):
+    def test_no_model(self, monkeypatch):
         monkeypatch.setattr(sys, "argv", ["app.py", "--model", "no/model"])
         with pytest.raises(SystemExit, match="error: --model no/model cannot be loaded"):
-            app.main()
+            runpy.run_path(str(APP), run_name="__main__")
 
 
 @contextmanager

@@ -14,15 +14,17 @@ from typing import Any
 def _parse(module: str) -> ast.Module:
     package, *names = module.split(".")
     spec = importlib.util.find_spec(package)
-    if spec is None or not spec.submodule_search_locations:
+    if spec is None or spec.origin is None:
         raise ModuleNotFoundError(f"No module named {package!r}", name=package)
-    path = Path(spec.submodule_search_locations[0]).joinpath(*names).with_suffix(".py")
+    path = Path(spec.origin)
+    if names:
+        path = path.parent.joinpath(*names).with_suffix(".py")
     return ast.parse(path.read_text(encoding="utf-8"))
 
 
-def read_names(module: str, name: str) -> tuple[str, ...]:
+def read_names(module: str, name: str) -> tuple[Any, ...]:
     """
-    The strings of a tuple, or the keys of a dictionary, that a module assigns to a name.
+    The values of a tuple, or the keys of a dictionary, that a module assigns to a name.
 
     Args:
         module (`str`): The module's full name.
