@@ -13,8 +13,9 @@ clips, draw one of them with its prediction, and write a model card.
 `data_dir` is laid out as the `audiofolder` of datasets: split folders `train`, `validation` and `test`, in each of them
 either one folder of clips per label, or a `metadata.csv` with the columns `file_name` and `label`. Without split folders,
 `data_dir` itself holds the labels' folders or the `metadata.csv`. A split that is missing is drawn from the training clips,
-by label and seed. Clips are wav, flac, ogg, opus, mp3 or aiff, of any sampling rate and number of channels. A clip that
-cannot be used ends the run before training, with its path and the reason.
+by label and seed; `--group_column` of the `metadata.csv` keeps all clips of a speaker, say, in one split. Clips are wav,
+flac, ogg, opus, mp3 or aiff, of any sampling rate and number of channels. Clips that cannot be read are left out and listed,
+unless they are more than `--max_bad_share` of all.
 """
 
 import math
@@ -23,6 +24,7 @@ from pathlib import Path
 
 from hf_audio_ssm.common.boundary import one_line_errors
 from hf_audio_ssm.common.errors import InputError
+from hf_audio_ssm.data.arguments import FolderFields
 from hf_audio_ssm.training.command_line import parse_script_arguments
 
 
@@ -31,7 +33,7 @@ MAX_SECONDS = 10.24
 
 
 @dataclass
-class QuickstartArguments:
+class QuickstartArguments(FolderFields):
     """The data, the model to start from, and how long to train."""
 
     data_dir: str = field(
@@ -56,6 +58,7 @@ class QuickstartArguments:
     seed: int = field(default=0, metadata={"help": "Seed of weights, order, augmentation and splits."})
 
     def __post_init__(self):
+        super().__post_init__()
         for name in ("epochs", "batch_size"):
             value = getattr(self, name)
             if value is not None and value < 1:
@@ -92,27 +95,17 @@ from transformers import (
 )
 
 from hf_audio_ssm import SsambaFeatureExtractor, SsambaForAudioClassification
-from hf_audio_ssm.audio.decoding import check_clips, read_audio
+from hf_audio_ssm.audio.decoding import read_audio
 from hf_audio_ssm.audio.frames import FRAMES_PER_SECOND, count_frames, frames_to_seconds
 from hf_audio_ssm.common.hub_access import find_place
-from hf_audio_ssm.data.folders import SPLIT_FOLDERS, find_splits, split_folders
+from hf_audio_ssm.data.bad_clips import ClipCheck, report_bad_clips
+from hf_audio_ssm.data.folder_splits import load_folder_splits
+from hf_audio_ssm.data.folders import SPLIT_FOLDERS, split_folders
 from hf_audio_ssm.data.sources import make_dataset
 from hf_audio_ssm.data.statistics import filter_bank_statistics
 from hf_audio_ssm.hub.card_callback import write_card
 from hf_audio_ssm.hub.cards import Results, classifier_card, describe_training, read_base_model
 from hf_audio_ssm.inference.plots import save_figure
-
-
-# ---- Data ----
-
-
-def check_splits(splits: dict[str, list[tuple[Path, str]]], sampling_rate: int) -> float:
-    """Reads every clip once; returns the length of the longest in seconds, or raises with all that cannot be used."""
-    seconds = check_clips([path for clips in splits.values() for path, _ in clips], sampling_rate)
-    too_long = sum(length > MAX_SECONDS for length in seconds)
-    if too_long:
-        print(f"{too_long} clips are longer than {MAX_SECONDS} s: only the beginning of each is used")
-    return max(seconds)
 
 
 # ---- Features and augmentation ----
@@ -245,15 +238,16 @@ def draw_prediction(path: Path, clip: str, label: str, scores: list[dict], featu
     save_figure(figure, path)
 
 
-def load_data(arguments: QuickstartArguments) -> tuple[dict[str, datasets.Dataset], float]:
-    """Reads every clip once; returns the splits, and the length of the longest clip in seconds."""
-    splits = find_splits(Path(arguments.data_dir), arguments.seed)
-    longest = check_splits(splits, SsambaFeatureExtractor().sampling_rate)
-    labels = sorted({label for _, label in splits["train"]})
-    data = {split: make_dataset(splits[split], labels) for split in SPLIT_FOLDERS}
-    counts = ", ".join(f"{len(clips)} {split}" for split, clips in data.items())
-    print(f"Clips: {counts}; labels: {labels}")
-    return data, longest
+def load_data(arguments: QuickstartArguments) -> tuple[dict[str, datasets.Dataset], ClipCheck]:
+    """Reads every clip once; returns the splits, and what was found in reading them."""
+    rate = SsambaFeatureExtractor().sampling_rate
+    splits, summary, found = load_folder_splits(Path(arguments.data_dir), arguments.seed, rate, arguments)
+    data = {split: make_dataset(splits[split], list(summary.names)) for split in SPLIT_FOLDERS}
+    print(summary)
+    too_long = sum(seconds > MAX_SECONDS for seconds in found.seconds.values())
+    if too_long:
+        print(f"{too_long} clips are longer than {MAX_SECONDS} s: only the beginning of each is used")
+    return data, found
 
 
 def classify_clips(model_dir: str, clips: datasets.Dataset) -> list[list[dict]]:
@@ -313,7 +307,8 @@ def main(arguments: QuickstartArguments) -> float:
     set_seed(arguments.seed)
 
     # 1. The data, all of it read once before anything is trained or written.
-    data, longest = load_data(arguments)
+    data, found = load_data(arguments)
+    longest = max(found.seconds.values())
 
     # 2. The feature extractor and the model.
     feature_extractor, model = load_or_make_model(arguments.model, data["train"], longest)
@@ -334,6 +329,7 @@ def main(arguments: QuickstartArguments) -> float:
     # 6. A picture of one clip and its prediction, and a card that describes the model and its results.
     write_results(arguments, data, model, feature_extractor, training, predictions, test_accuracy)
     print(f"All of this took {time.perf_counter() - start:.0f} s.")
+    report_bad_clips(arguments.output_dir, list(found.bad.values()))
     return test_accuracy
 
 

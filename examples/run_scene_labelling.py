@@ -21,6 +21,7 @@ from pathlib import Path
 
 from hf_audio_ssm.common.boundary import one_line_errors
 from hf_audio_ssm.common.errors import InputError
+from hf_audio_ssm.data.arguments import FolderFields
 from hf_audio_ssm.training.command_line import parse_script_arguments
 
 
@@ -30,7 +31,7 @@ MAX_CLIP_SECONDS = 10.0
 
 
 @dataclass
-class SceneArguments:
+class SceneArguments(FolderFields):
     """The clips of the scenes, the model to start from, and how long to train."""
 
     data_dir: str = field(default=str(SPOKEN_WORDS), metadata={"help": "Folder of labelled clips."})
@@ -54,6 +55,7 @@ class SceneArguments:
     seed: int = field(default=0, metadata={"help": "Seed of weights, scenes and splits."})
 
     def __post_init__(self):
+        super().__post_init__()
         for name in ("frames_per_label", "steps", "batch_size", "test_scenes"):
             if getattr(self, name) < 1:
                 raise InputError(f"--{name} must be at least 1, got {getattr(self, name)}")
@@ -87,11 +89,13 @@ from transformers import (
 )
 
 from hf_audio_ssm import SsambaFeatureExtractor, SsambaForAudioFrameClassification
-from hf_audio_ssm.audio.decoding import check_clips, read_audio
+from hf_audio_ssm.audio.decoding import read_audio
 from hf_audio_ssm.audio.frames import FRAMES_PER_SECOND, SECONDS_PER_FRAME, frames_to_seconds
 from hf_audio_ssm.common.hub_access import find_place
 from hf_audio_ssm.common.whole_files import replacing
-from hf_audio_ssm.data.folders import SPLIT_FOLDERS, find_splits
+from hf_audio_ssm.data.bad_clips import report_bad_clips
+from hf_audio_ssm.data.folder_splits import load_folder_splits
+from hf_audio_ssm.data.folders import SPLIT_FOLDERS
 from hf_audio_ssm.evaluation.events import decode_events, event_based_f1, segment_based_f1
 from hf_audio_ssm.hub.card_callback import write_card
 from hf_audio_ssm.hub.cards import Results, classifier_card, describe_training, read_base_model
@@ -274,15 +278,16 @@ def draw_scene(path: Path, scenes: Scenes, index: int, true: pd.DataFrame, found
     save_figure(figure, path)
 
 
-def read_clips(arguments: SceneArguments) -> tuple[list[str], dict[str, list[tuple[np.ndarray, str]]]]:
-    """The labels, and the samples and label of each clip of each split; all clips are checked."""
-    splits = find_splits(Path(arguments.data_dir), arguments.seed)
-    labels = [*sorted({label for _, label in splits["train"]} - {BACKGROUND}), BACKGROUND]
+def read_clips(
+    arguments: SceneArguments,
+) -> tuple[list[str], dict[str, list[tuple[np.ndarray, str]]], list[tuple[str, str]]]:
+    """The labels, the samples and label of each clip of each split, and (clip, reason) of those that cannot be read."""
     rate = SsambaFeatureExtractor().sampling_rate
-    check_clips([path for clips in splits.values() for path, _ in clips], rate)
-    return labels, {
-        split: [(read_clip(path, rate), label) for path, label in splits[split]] for split in SPLIT_FOLDERS
-    }
+    splits, summary, _ = load_folder_splits(Path(arguments.data_dir), arguments.seed, rate, arguments)
+    print(summary)
+    labels = [*sorted({label for _, label in splits["train"]} - {BACKGROUND}), BACKGROUND]
+    clips = {split: [(read_clip(path, rate), label) for path, label in splits[split]] for split in SPLIT_FOLDERS}
+    return labels, clips, list(summary.bad)
 
 
 def score_events(true: pd.DataFrame, found: pd.DataFrame, arguments: SceneArguments) -> dict[str, float]:
@@ -335,7 +340,7 @@ def main(arguments: SceneArguments) -> dict[str, float]:
     set_seed(arguments.seed)
 
     # 1. The clips, all of them read before anything is trained or written.
-    labels, clips = read_clips(arguments)
+    labels, clips, bad = read_clips(arguments)
 
     # 2. The feature extractor, the model and the scenes.
     feature_extractor, model = make_model(arguments, labels, clips["train"])
@@ -368,6 +373,7 @@ def main(arguments: SceneArguments) -> dict[str, float]:
     write_scene_card(arguments, model, feature_extractor, count, training, scores)
     print(f"Saved the model, its card, events.csv and scene.png to {output_dir}.", end=" ")
     print(f"Training took {trained - start:.0f} s, all of this {time.perf_counter() - start:.0f} s.")
+    report_bad_clips(output_dir, bad)
     return scores
 
 

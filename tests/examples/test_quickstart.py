@@ -151,7 +151,10 @@ def test_the_script_reports_a_broken_clip_and_writes_nothing(tones, tmp_path, mo
     # As from the command line, in this process, which has imported everything. A text exits with status 1.
     with pytest.raises(SystemExit) as exited:
         runpy.run_path(quickstart.__file__, run_name="__main__")
-    assert re.match(r"error: 1 clips cannot be used.*\n.*broken\.wav: cannot be read as audio", exited.value.code)
+    assert re.match(
+        r"error: 1 clip cannot be used \(.*broken\.wav: cannot be read as audio.* --max_bad_share 0.077",
+        exited.value.code,
+    )
     assert not (tmp_path / "out").exists()
 
 

@@ -31,6 +31,21 @@ def check_bad_clip_fields(bad_clips: str, max_bad_share: float) -> None:
         raise InputError(f"--max_bad_share must be a share from 0 to 1, got {max_bad_share}")
 
 
+@dataclass(kw_only=True)
+class FolderFields:
+    """Fields on a folder of labelled clips, for scripts that read nothing else."""
+
+    group_column: str | None = field(
+        default=None,
+        metadata={"help": "Column of metadata.csv with a group, such as the speaker, that splits keep together."},
+    )
+    bad_clips: str = field(default="skip", metadata={"help": BAD_CLIPS_HELP})
+    max_bad_share: float = field(default=MAX_BAD_SHARE, metadata={"help": MAX_BAD_SHARE_HELP})
+
+    def __post_init__(self) -> None:
+        check_bad_clip_fields(self.bad_clips, self.max_bad_share)
+
+
 @dataclass
 class LabelledDataFields:
     """Fields of [`LabelledDataArguments`]."""

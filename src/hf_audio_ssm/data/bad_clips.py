@@ -167,11 +167,13 @@ class ClipCheck:
     Args:
         bad (`dict[int, tuple[str, str]]`): (name, reason) of the clips that cannot be read, by number.
         short (`set[int]`): Clips shorter than a frame of the filter bank, which are padded to one.
+        seconds (`dict[int, float]`): Lengths in seconds, by number.
         notes (`dict[int, tuple[str, str]]`): (name, note) of clips that were read with a defect, such as half files, by number.
     """
 
     bad: dict[int, tuple[str, str]] = field(default_factory=dict)
     short: set[int] = field(default_factory=set)
+    seconds: dict[int, float] = field(default_factory=dict)
     notes: dict[int, tuple[str, str]] = field(default_factory=dict)
 
 
@@ -197,6 +199,7 @@ def check_all(clips: Sequence[str | os.PathLike | Mapping[str, Any]], sampling_r
         except ClipError as error:
             found.bad[number] = (error.clip, error.reason)
             continue
+        found.seconds[number] = len(read.samples) / sampling_rate
         if len(read.samples) < MIN_SECONDS * sampling_rate:
             found.short.add(number)
         if read.notes:
@@ -206,6 +209,7 @@ def check_all(clips: Sequence[str | os.PathLike | Mapping[str, Any]], sampling_r
         for part in parts:
             found.bad |= part.bad
             found.short |= part.short
+            found.seconds |= part.seconds
             found.notes |= part.notes
     found.bad, found.notes = (dict(sorted(own.items())) for own in (found.bad, found.notes))
     return found
