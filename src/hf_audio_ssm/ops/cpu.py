@@ -43,11 +43,15 @@ _NO_DIRECTION = (0,) * 24
 _isa = _DEFAULT_ISA
 # A forked child has lost the threads of its parent's OpenMP pool and would wait for them forever.
 _is_forked_child = False
+_has_used_threads = False
 
 
 def _note_fork() -> None:
     global _is_forked_child
     _is_forked_child = True
+    # Torch's own operators would wait as well: they share the pool.
+    if _has_used_threads:
+        torch.set_num_threads(1)
 
 
 def _load_library() -> tuple[ctypes.CDLL | None, str]:
@@ -103,7 +107,13 @@ def _check(status: int) -> None:
 
 
 def _num_threads() -> int:
-    return 1 if _is_forked_child else torch.get_num_threads()
+    global _has_used_threads
+    if _is_forked_child:
+        return 1
+    threads = torch.get_num_threads()
+    if threads > 1:
+        _has_used_threads = True
+    return threads
 
 
 def _sequence(tensor: Tensor, kept: list[Tensor]) -> tuple[int, int, int]:
