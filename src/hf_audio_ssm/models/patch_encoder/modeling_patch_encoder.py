@@ -3,6 +3,9 @@
 """The base of encoders of patches: weight initialisation, input checks, tokens, pooling."""
 
 import math
+import operator
+from collections import OrderedDict
+from typing import Any
 
 import torch
 from torch import nn
@@ -10,6 +13,7 @@ from transformers import initialization as init
 from transformers.processing_utils import Unpack
 from transformers.utils import TransformersKwargs
 from transformers.utils.generic import can_return_tuple, merge_with_config_defaults
+from transformers.utils.output_capturing import capture_outputs
 
 from .configuration_patch_encoder import PatchEncoderConfig
 from .initialized_module import InitializedModule
@@ -20,6 +24,26 @@ from .saved_code import CodeIsSaved
 
 # The names of a classifier's weights.
 CLASSIFIER_KEYS = r"^classifier\."
+
+
+def without_capturing_hooks(module: nn.Module) -> nn.Module:
+    """The module without the hooks of transformers that capture outputs: itself if it has none, else a copy that shares its parts."""
+    hooks = [
+        (key, hook)
+        for key, hook in module._forward_hooks.items()
+        if getattr(hook, "__module__", None) != capture_outputs.__module__
+    ]
+    children = {
+        name: child if child is None else without_capturing_hooks(child) for name, child in module._modules.items()
+    }
+    if len(hooks) == len(module._forward_hooks) and all(
+        map(operator.is_, children.values(), module._modules.values())
+    ):
+        return module
+    # `copy.copy` would ask for the state again.
+    bare = module.__class__.__new__(module.__class__)
+    bare.__dict__.update(module.__dict__, _forward_hooks=OrderedDict(hooks), _modules=children)
+    return bare
 
 
 class PatchEncoderPreTrainedModel(CodeIsSaved):
@@ -66,6 +90,13 @@ class PatchEncoderModel:
     def __init__(self, config: PatchEncoderConfig, use_mask_token: bool = False):
         super().__init__(config)
         self.embeddings = self.embeddings_class(config, use_mask_token=use_mask_token)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What is pickled and copied. The hooks that capture hidden states cannot be, and come back when they are needed."""
+        state = self.__dict__.copy()
+        if state.pop("_output_capturing_hooks_installed", False):
+            state["_modules"] = without_capturing_hooks(self)._modules
+        return state
 
     def get_input_embeddings(self) -> PatchEmbeddings:
         """The module that embeds patches."""
