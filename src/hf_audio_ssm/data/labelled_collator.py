@@ -60,7 +60,8 @@ class LabelledClipCollator:
 
     def __call__(self, rows: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
         """
-        A batch of `input_values` `(clips, frames, mel bins)` and `labels`, `(clips,)` or, multi-hot, `(clips, classes)`.
+        A batch of `input_values` `(clips, frames, mel bins)` and `labels`, `(clips,)` or, multi-hot, `(clips, classes)`. Where
+        all rows have a `place`, (epoch, index), the augmentation depends on the places alone.
 
         Raises:
             [`ClipError`]: If a clip cannot be used.
@@ -72,6 +73,8 @@ class LabelledClipCollator:
         labels = np.zeros((len(rows), self.num_labels), dtype=np.float32)
         for row, label in enumerate(rows):
             labels[row, label["label"]] = 1
+        places = [row["place"] for row in rows if "place" in row]
+        self.augmentation.begin_batch(places if len(places) == len(rows) else None)
         waveforms, labels = self.augmentation.waveforms(waveforms, labels, rate)
         batch = self._extract_features(waveforms, rate)
         if self.augmentation.spectrogram_transforms:

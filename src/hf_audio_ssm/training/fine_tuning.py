@@ -23,25 +23,26 @@ from torch.utils.data import DataLoader, Dataset
 from transformers import (
     FeatureExtractionMixin,
     PreTrainedModel,
-    Trainer,
     TrainerCallback,
     TrainerControl,
     TrainerState,
     TrainingArguments,
 )
-from transformers.trainer_utils import SchedulerType, TrainOutput, get_last_checkpoint
+from transformers.trainer_utils import SchedulerType
 
 from ..audio.decoding import read_seconds
 from ..audio.frames import count_frames
 from ..common.errors import InputError
-from ..common.whole_files import replacing
 from ..data.augmentation import Augmentation
 from ..data.labelled import LabelledClips
 from ..data.labelled_collator import LabelledClipCollator
 from ..evaluation.metrics import METRICS, make_compute_metrics
 from ..hub.adapters import save_classifier_config
 from ..hub.card_callback import write_card
+from ..hub.push import check_hub
 from .arguments import FineTuningFields
+from .checkpoints import one_line_errors
+from .exact_trainer import ContinuingTrainer
 from .weight_decay import is_decayed, no_decay_names
 
 
@@ -197,20 +198,24 @@ class WeightAverage(TrainerCallback):
                 mean = self.mean.get(name, current).to(current.device)
                 self.mean[name] = mean.lerp(current, 1 / self.count)
 
-    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs) -> None:
-        """Writes the average into the checkpoint."""
-        if self.count and state.is_world_process_zero:
-            path = Path(args.output_dir) / f"checkpoint-{state.global_step}" / WEIGHT_AVERAGE
-            with replacing(path) as partial:
-                save_file(self.mean, partial, metadata={"count": str(self.count)})
+    def save(self, checkpoint: Path) -> None:
+        """Writes the average into a checkpoint."""
+        if self.count:
+            save_file(self.mean, checkpoint / WEIGHT_AVERAGE, metadata={"count": str(self.count)})
 
     def load(self, checkpoint: str | os.PathLike) -> None:
-        """Continues with the state saved in a checkpoint, if it was already averaging."""
+        """
+        Continues with the state saved in a checkpoint, if it was already averaging.
+
+        Raises:
+            [`InputError`]: If the state cannot be read.
+        """
         path = Path(checkpoint) / WEIGHT_AVERAGE
         if path.is_file():
-            with safe_open(path, "pt") as file:
-                self.count = int(file.metadata()["count"])
-            self.mean = load_file(path)
+            with one_line_errors(checkpoint, WEIGHT_AVERAGE):
+                with safe_open(path, "pt") as file:
+                    self.count = int(file.metadata()["count"])
+                self.mean = load_file(path)
 
     @torch.no_grad()
     def on_train_end(
@@ -231,7 +236,8 @@ class WeightAverage(TrainerCallback):
 
 class AugmentationStart(TrainerCallback):
     """
-    Tells an augmentation the step at which training begins: a resumed training does not repeat the first draws.
+    Tells an augmentation the step at which training begins: a resumed training does not repeat the first draws. For the Trainer
+    of transformers; [`FineTuningTrainer`] repeats exactly the draws of a training that was not interrupted.
 
     Args:
         augmentation (`Augmentation`): The augmentation of the training clips.
@@ -245,9 +251,9 @@ class AugmentationStart(TrainerCallback):
         self.augmentation.first_step = state.global_step
 
 
-class FineTuningTrainer(Trainer):
+class FineTuningTrainer(ContinuingTrainer):
     """
-    The Trainer of transformers, with [`parameter_groups`] and what [`FineTuningArguments`] adds.
+    The Trainer of transformers, which continues exactly, with [`parameter_groups`] and what [`FineTuningArguments`] adds.
 
     Args:
         eval_data_collator (`Callable`, *optional*): Collates for evaluation and prediction; `data_collator` by default.
@@ -293,6 +299,8 @@ class FineTuningTrainer(Trainer):
             num_workers=self.args.dataloader_num_workers,
             pin_memory=self.args.dataloader_pin_memory,
             prefetch_factor=self.args.dataloader_prefetch_factor,
+            # Its own generator: an evaluation does not change the random numbers of training.
+            generator=torch.Generator(),
         )
         return self.accelerator.prepare(loader)
 
@@ -346,15 +354,15 @@ class FineTuningTrainer(Trainer):
         self._created_lr_scheduler = True
         return self.lr_scheduler  # type: ignore[return-value]
 
-    def train(self, resume_from_checkpoint: str | bool | None = None, **kwargs) -> TrainOutput:
-        """As the Trainer's, but `resume_from_checkpoint=True` starts from the beginning if there is no checkpoint yet."""
-        if resume_from_checkpoint is True:
-            # A fold whose run has not begun has no checkpoint.
-            folder = self.args.output_dir
-            resume_from_checkpoint = get_last_checkpoint(folder) if os.path.isdir(folder) else None
-        if resume_from_checkpoint and self.weight_average is not None:
-            self.weight_average.load(resume_from_checkpoint)
-        return super().train(resume_from_checkpoint=resume_from_checkpoint or None, **kwargs)
+    def save_more_state(self, folder: Path) -> None:
+        """Writes the average of the weights into a checkpoint."""
+        if self.weight_average is not None:
+            self.weight_average.save(folder)
+
+    def load_more_state(self, folder: Path) -> None:
+        """Continues the average of the weights."""
+        if self.weight_average is not None:
+            self.weight_average.load(folder)
 
 
 def derive_arguments(
@@ -458,6 +466,9 @@ def make_trainer(
     collator = LabelledClipCollator(
         feature_extractor, multi_hot=is_multi_hot or mixes, augmentation=augmentation, **options
     )
+    repository = arguments.hub_model_id or Path(arguments.output_dir).resolve().name
+    if arguments.push_to_hub:
+        check_hub(f"--push_to_hub: {repository}", repository)
     try:
         return FineTuningTrainer(
             model=model,
@@ -468,9 +479,7 @@ def make_trainer(
             eval_dataset=clips.splits["validation"],
             processing_class=feature_extractor,
             compute_metrics=make_compute_metrics(clips.problem_type),
-            callbacks=[AugmentationStart(collator.augmentation)],
         )
     # With `push_to_hub`, the Trainer makes the repository.
     except (HTTPError, HFValidationError) as error:
-        repository = arguments.hub_model_id or Path(arguments.output_dir).resolve().name
         raise InputError(f"--push_to_hub: {repository} cannot be written to ({error})") from error
