@@ -36,6 +36,11 @@ class CgpHead(ClassificationHead):
         self.dropout = nn.Dropout(dropout_rate(config))
         self.gated_dense = nn.Linear(3 * num_prototypes, config.num_labels)
 
+    @classmethod
+    def largest_parameter(cls, config: HeadConfig) -> tuple[int, ...]:
+        """The prototypes, or the linear layer that reads how similar patches are to them."""
+        return config.num_labels, config.num_prototypes, max(config.hidden_size, 3 * config.num_labels)
+
     def initialize(self) -> None:
         """Weighs all layers the same."""
         init.ones_(self.gate)

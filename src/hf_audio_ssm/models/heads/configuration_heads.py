@@ -4,9 +4,11 @@
 
 from huggingface_hub.dataclasses import strict
 
-from ..patch_encoder.configuration_patch_encoder import PatchEncoderConfig
+from ..patch_encoder.configuration_checks import one_line_errors
+from ..patch_encoder.configuration_patch_encoder import LARGEST, PatchEncoderConfig
 
 
+@one_line_errors
 @strict
 class HeadConfig(PatchEncoderConfig):
     r"""
@@ -64,7 +66,7 @@ class HeadConfig(PatchEncoderConfig):
     def validate_architecture(self) -> None:
         """Cross-field checks, run when the configuration is made or loaded."""
         super().validate_architecture()
-        self.check_positive("frames_per_label")
+        self.check_positive("frames_per_label", largest=LARGEST["max_length"])
         if self.classifier_dropout is not None and not 0 <= self.classifier_dropout < 1:
             self.refuse("classifier_dropout", "None, or at least 0 and below 1")
 

@@ -62,6 +62,11 @@ class ClassificationHead(InitializedModule):
         """
 
     @classmethod
+    def largest_parameter(cls, config: HeadConfig) -> tuple[int, ...]:
+        """The sizes of the head's largest parameter, for a check that takes no memory."""
+        return config.num_labels, config.hidden_size
+
+    @classmethod
     def read(
         cls,
         outputs: PatchEncoderOutput,

@@ -29,6 +29,11 @@ class ProtobinHead(ClassificationHead):
         self.dropout = nn.Dropout(dropout_rate(config))
         self.binary_dense = nn.Linear(num_prototypes, config.num_labels)
 
+    @classmethod
+    def largest_parameter(cls, config: HeadConfig) -> tuple[int, ...]:
+        """The prototypes, or the linear layer that reads how similar patches are to them."""
+        return config.num_labels, config.num_prototypes, max(config.hidden_size, config.num_labels)
+
     def initialize(self) -> None:
         """Initialises as the authors do."""
         init.normal_(self.binary_prototypes, std=0.02)

@@ -47,6 +47,11 @@ class PrototypicalHead(ClassificationHead):
             config.refuse("prototype_margin", "None, or an angle of at least 0 and below pi / 2")
         config.check_choice("focal_similarity", FOCAL_SIMILARITIES)
 
+    @classmethod
+    def largest_parameter(cls, config: HeadConfig) -> tuple[int, ...]:
+        """The prototypes of all classes."""
+        return config.num_labels, config.num_prototypes, config.hidden_size
+
     def initialize(self) -> None:
         """Initialises as the authors do."""
         init.uniform_(self.prototypes, 0, 1)

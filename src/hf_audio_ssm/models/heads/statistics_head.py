@@ -43,6 +43,11 @@ class StatisticsHead(ClassificationHead):
         self.statistics_dense = nn.Linear(self.num_features, config.num_labels)
 
     @classmethod
+    def largest_parameter(cls, config: HeadConfig) -> tuple[int, ...]:
+        """The linear layer."""
+        return config.num_labels, 3 * config.patch_grid()[0], config.hidden_size
+
+    @classmethod
     def read(
         cls,
         outputs: PatchEncoderOutput,

@@ -4,6 +4,7 @@
 
 import math
 from collections.abc import Collection
+from typing import Any
 
 from huggingface_hub.dataclasses import strict
 from transformers.activations import ACT2FN
@@ -11,14 +12,29 @@ from transformers.configuration_utils import PreTrainedConfig
 from typing_extensions import Self
 
 from ...audio.frames import centre_of_frames
+from .configuration_checks import MAX_PARAMETERS, check_common_fields, check_extra_fields, one_line_errors
 from .saved_code import SavesCode
 
 
+# Larger values are mistakes: objects, and work, without end.
+LARGEST = {
+    "hidden_size": 65_536,
+    "num_hidden_layers": 4096,
+    "num_mel_bins": 4096,
+    # More than eleven days.
+    "max_length": 100_000_000,
+    "mask_cluster_sizes": 64,
+}
+LARGEST_WEIGHT = 1e6
+
+
+@one_line_errors
 @strict
 class PatchEncoderConfig(SavesCode, PreTrainedConfig):
     r"""
     Base of the configurations of encoders of spectrogram patches: patches, positions, pooling and pretraining.
-    Subclasses declare `hidden_size`, `num_hidden_layers`, `hidden_act` and `layer_norm_eps`, which are checked here.
+    Subclasses declare `hidden_size`, `num_hidden_layers`, `intermediate_size`, `hidden_act` and `layer_norm_eps`, which are
+    checked here.
 
     Args:
         hidden_dropout_prob (`float`, *optional*, defaults to 0.0):
@@ -79,13 +95,40 @@ class PatchEncoderConfig(SavesCode, PreTrainedConfig):
     time_patchout: float | int = 0.0
     patchout: float | int = 0.0
 
+    @classmethod
+    def from_dict(cls, config_dict: dict[str, Any], **kwargs) -> Any:
+        """
+        As transformers' own, except that fields in `kwargs` are checked with the others, and labels, or their number, replace
+        the saved ones as a whole.
+        """
+        if not isinstance(config_dict, dict):
+            raise ValueError(f"A configuration must be a mapping, got {type(config_dict).__name__}.")
+        config_dict = dict(config_dict)
+        implementation = config_dict.get("attn_implementation")
+        if "attn_implementation" not in kwargs and isinstance(implementation, str) and "/" in implementation:
+            # transformers would load a kernel from the Hub.
+            raise ValueError(
+                f"`attn_implementation` must not name a repository in a configuration, got {implementation!r}; pass it to"
+                " `from_pretrained` if you want it."
+            )
+        if kwargs.get("id2label") is not None:
+            config_dict["label2id"] = None
+        elif kwargs.get("num_labels") not in (None, len(config_dict.get("id2label") or ())):
+            config_dict |= {"id2label": None, "label2id": None}
+        fields = [name for name in kwargs if name in cls.__dataclass_fields__ and name != "dtype"]
+        config_dict |= {name: kwargs.pop(name) for name in fields}
+        return super().from_dict(config_dict, **kwargs)
+
     def __post_init__(self, **kwargs) -> None:
+        check_extra_fields(self, kwargs)
+        check_common_fields(self, kwargs)
         # Lists, as JSON has no tuples: a reloaded configuration then equals the saved one.
         for field in ("patch_size", "position_grid", "mask_cluster_sizes"):
             if isinstance(getattr(self, field), tuple):
                 setattr(self, field, list(getattr(self, field)))
         # Kept in the saved configuration, so that a later change of stride or length leaves the weights' shape alone.
-        if self.position_grid is None and min(self.frequency_stride, self.time_stride) > 0:
+        is_pair = isinstance(self.patch_size, int) or len(self.patch_size) == 2
+        if self.position_grid is None and min(self.frequency_stride, self.time_stride) > 0 and is_pair:
             self.position_grid = list(self.patch_grid())
         super().__post_init__(**kwargs)
 
@@ -145,11 +188,22 @@ class PatchEncoderConfig(SavesCode, PreTrainedConfig):
         """Raises the `ValueError` for a field whose value is not allowed."""
         raise ValueError(f"`{field}` must be {allowed}, got {getattr(self, field)!r}.")
 
-    def check_positive(self, *fields: str) -> None:
-        """Refuses those of the fields that are neither None nor at least 1."""
+    def check_positive(self, *fields: str, largest: int | None = None) -> None:
+        """Refuses those of the fields that are neither None nor from 1 to `largest`, or the field's own largest value."""
         for field in fields:
-            if getattr(self, field) is not None and getattr(self, field) < 1:
+            value, limit = getattr(self, field), LARGEST.get(field, largest)
+            if value is not None and value < 1:
                 self.refuse(field, "a positive integer")
+            if value is not None and limit is not None and value > limit:
+                self.refuse(field, f"at most {limit}")
+
+    def check_product(self, what: str, *sizes: int) -> None:
+        """Refuses sizes whose product is beyond the parameters of any model."""
+        if math.prod(sizes) > MAX_PARAMETERS:
+            factors = " x ".join(str(size) for size in sizes)
+            raise ValueError(
+                f"{what} would have {factors} parameters, more than the {MAX_PARAMETERS} that are allowed."
+            )
 
     def check_choice(self, field: str, allowed: Collection[str]) -> None:
         """Refuses a field whose value is none of those allowed."""
@@ -168,8 +222,8 @@ class PatchEncoderConfig(SavesCode, PreTrainedConfig):
             if not 0 <= getattr(self, field) < 1:
                 self.refuse(field, "at least 0 and below 1")
         for field in ("generative_loss_weight", "initializer_range"):
-            if not 0 <= getattr(self, field) < math.inf:
-                self.refuse(field, "zero or a positive number")
+            if not 0 <= getattr(self, field) < LARGEST_WEIGHT:
+                self.refuse(field, f"zero or a positive number below {LARGEST_WEIGHT:g}")
         self.check_choice("pooling", ("mean", "cls"))
         for field in ("patch_size", "position_grid"):
             value = getattr(self, field)
@@ -188,6 +242,20 @@ class PatchEncoderConfig(SavesCode, PreTrainedConfig):
             len(self.mask_cluster_sizes) == 0 or min(self.mask_cluster_sizes) < 1
         ):
             self.refuse("mask_cluster_sizes", "positive side lengths, or None for single patches")
+        if max(self.mask_cluster_sizes or [1]) > LARGEST["mask_cluster_sizes"]:
+            self.refuse("mask_cluster_sizes", f"side lengths of at most {LARGEST['mask_cluster_sizes']}")
+        self.check_product(
+            "`position_grid` and `hidden_size`: the position embeddings", *self.position_grid, self.hidden_size
+        )
+        self.check_product(
+            "`patch_size` and `hidden_size`: the embedding of patches", *self.patch_shape, self.hidden_size
+        )
+        self.check_product(
+            "`num_hidden_layers`, `hidden_size` and `intermediate_size`: the layers",
+            self.num_hidden_layers,
+            self.hidden_size,
+            self.intermediate_size,
+        )
 
 
 __all__ = ["PatchEncoderConfig"]

@@ -7,8 +7,13 @@ import math
 from huggingface_hub.dataclasses import strict
 
 from ..heads.configuration_classifier import ClassifierConfig
+from ..patch_encoder.configuration_checks import one_line_errors
 
 
+LARGEST_TIME_STEP = 1000
+
+
+@one_line_errors
 @strict
 class SsambaConfig(ClassifierConfig):
     r"""
@@ -102,12 +107,13 @@ class SsambaConfig(ClassifierConfig):
 
     def validate_architecture(self) -> None:
         """Cross-field checks, run when the configuration is made or loaded."""
-        self.check_positive("state_size", "conv_kernel", "expand")
+        self.check_positive("state_size", "conv_kernel", largest=4096)
+        self.check_positive("expand", largest=64)
         if isinstance(self.time_step_rank, str) or self.time_step_rank < 1:
             self.refuse("time_step_rank", '"auto" or a positive integer')
         for field in ("time_step_min", "time_step_max", "time_step_floor"):
-            if not 0 < getattr(self, field) < math.inf:
-                self.refuse(field, "a positive number")
+            if not 0 < getattr(self, field) <= LARGEST_TIME_STEP:
+                self.refuse(field, f"a positive number of at most {LARGEST_TIME_STEP}")
         if self.time_step_min > self.time_step_max:
             self.refuse("time_step_min", f"at most `time_step_max` ({self.time_step_max})")
         if not 0 <= self.drop_path_rate < 1:
@@ -115,6 +121,10 @@ class SsambaConfig(ClassifierConfig):
         if self.paired_layers and self.num_hidden_layers % 2:
             self.refuse("num_hidden_layers", "even where `paired_layers` is true")
         super().validate_architecture()
+        for field in ("state_size", "conv_kernel", "time_step_rank"):
+            self.check_product(
+                f"`{field}`: the layers", self.num_hidden_layers, self.intermediate_size, getattr(self, field)
+            )
 
 
 __all__ = ["SsambaConfig"]

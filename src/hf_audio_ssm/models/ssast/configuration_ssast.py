@@ -6,8 +6,10 @@ from huggingface_hub.dataclasses import strict
 from transformers.models.audio_spectrogram_transformer.configuration_audio_spectrogram_transformer import ASTConfig
 
 from ..heads.configuration_classifier import ClassifierConfig
+from ..patch_encoder.configuration_checks import one_line_errors
 
 
+@one_line_errors
 @strict
 class SsastConfig(ClassifierConfig, ASTConfig):
     r"""
