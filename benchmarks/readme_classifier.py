@@ -27,6 +27,9 @@ from typing import Any
 from measuring import table, write_json
 from tqdm import tqdm
 
+from hf_audio_ssm.evaluation.robustness import CHANGES
+from hf_audio_ssm.training.robustness import UNCHANGED
+
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "examples"))
@@ -71,7 +74,9 @@ def measure(
     own = ["--model", pretrained, "--output_dir", folder, "--seed", seed, "--robustness_data", voices]
     seconds = run([*tune, *own, "--report_to", "none", "--disable_tqdm", "true", *more], folder.with_suffix(".log"))
     robustness = json.loads((folder / "test_results.json").read_text("utf-8"))["test_robustness"]
-    accuracies = {name.replace(str(voices), "flite"): round(100 * value, 1) for name, value in robustness.items()}
+    # The file has the rows sorted by name.
+    accuracies = {name: round(100 * robustness[name], 1) for name in (UNCHANGED, *CHANGES)}
+    accuracies["flite"] = round(100 * robustness[f"clips of {voices}"], 1)
     return {"seed": seed, **accuracies, "seconds": round(seconds)}
 
 

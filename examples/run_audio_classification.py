@@ -56,12 +56,12 @@ def fine_tune(
     feature_extractor, model = classifier.load_feature_extractor(clips), load_model(clips)
     changes = augmentation.make(training.seed, seconds_spanned(feature_extractor.max_length))
     trainer = make_trainer(model, feature_extractor, clips, training, changes)
+    report = TrainingReport(trainer, clips, classifier.model, data, augmentation)
+    report.announce()
     if trainer.data_collator.augmentation and trainer.is_world_process_zero():
         rows = [clips.splits["train"][index] for index in range(min(4, len(clips.splits["train"])))]
         picture = plot_augmentation(trainer.data_collator, rows, clips.names)
         save_figure(picture, Path(training.output_dir) / "augmentation.png")
-    report = TrainingReport(trainer, clips, classifier.model, data, augmentation)
-    report.announce()
     trainer.train(resume_from_checkpoint=training.resume_from_checkpoint)
     return report.write(save_more)
 

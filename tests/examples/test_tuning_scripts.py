@@ -25,6 +25,7 @@ from hf_audio_ssm import SsambaFeatureExtractor
 from hf_audio_ssm.audio.decoding import read_audio
 from hf_audio_ssm.common.errors import InputError
 from hf_audio_ssm.common.text_files import mean_and_deviation
+from hf_audio_ssm.data.augmentation import VaryRecordings
 from hf_audio_ssm.data.labelled import LabelledDataArguments
 from hf_audio_ssm.hub.adapters import load_adapted
 from hf_audio_ssm.training.classifiers import ClassifierArguments
@@ -91,7 +92,8 @@ def test_fine_tuning_leaves_a_classifier_behind(tones, encoder, tmp_path):
         "attentive head, 4 labels",
         f"| Data | {tones}: 16 train clips, 8 validation clips, 8 test clips |",
         "| Training | 4 steps of 8 clips, 2 times over the data |",
-        "| Augmentation | mixup 0.5, time_mask 8 |",
+        f"| Augmentation | vary_recordings ({VaryRecordings().describe()}), mixup 0.5, time_mask 8 |",
+        f"| unchanged | {metrics['accuracy']:.4f} |",
         "the best by accuracy on the validation split",
         f"on the 8 test clips of {tones}.",
         "](confusion_matrix.png)",
@@ -344,6 +346,9 @@ def test_configurations_are_understood(path, tones, encoder, tmp_path):
     assert (training.adam_beta1, training.adam_beta2, training.weight_decay) == (0.95, 0.999, 5e-7)
     assert training.coupled_weight_decay
     assert not (tmp_path / "out").exists()
+    # What the package chooses by itself is none of the original's.
+    assert not augmentation.vary_recordings
+    assert classifier.max_length in (128, 512, 1024, 6144)
 
 
 def test_there_is_a_configuration_of_each_of_the_papers_recipes():

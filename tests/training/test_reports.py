@@ -27,7 +27,7 @@ def test_splits_of_the_data(tmp_path):
 
 def test_splits_from_elsewhere_or_drawn(tmp_path):
     folder = write_tones(tmp_path / "data", {"train": 8})
-    test = write_tones(tmp_path / "other", {"test": 2})
+    test = write_tones(tmp_path / "other", {"test": 2}, rate=8000)
     data = LabelledDataArguments(str(folder), test_data=str(test / "test"))
     (clips,) = data.load()
     assert clips.drawn == ("validation",)

@@ -16,6 +16,8 @@ from transformers.trainer_utils import PredictionOutput
 from ..audio.frames import count_frames, frames_to_seconds, seconds_spanned
 from ..common.errors import InputError
 from ..data.augmentation import AugmentationArguments, VaryRecordings
+from ..data.bad_clips import check_all, count, is_main_process, list_clips, refuse_bad_clips
+from ..data.clip_identity import AudioColumn
 from ..data.labelled import LabelledClips, LabelledDataArguments
 from ..evaluation.metrics import METRICS
 from ..hub.card_callback import ModelCardCallback, write_card
@@ -123,7 +125,16 @@ class TrainingReport:
                 f"--robustness_data {source}: must have the labels of --data, {', '.join(self.clips.names)}; with them, it has "
                 f"{', '.join(clips.names)}"
             )
-        return {f"clips of {source}": clips.splits["test"]}
+        others = clips.splits["test"]
+        if data.check_clips:
+            found = check_all(AudioColumn([others]), self.trainer.processing_class.sampling_rate)
+            refuse_bad_clips(list(found.bad.values()), len(others), data.bad_clips, data.max_bad_share)
+            others = others.select([place for place in range(len(others)) if place not in found.bad])
+            if found.bad and is_main_process():
+                print(
+                    f"{source}: left out, as they cannot be read: {count(found.bad)}\n{list_clips(found.bad.values())}"
+                )
+        return {f"clips of {source}": others}
 
     def announce(self) -> None:
         """Prints what training does to clips, and how much of them the model hears."""
@@ -178,7 +189,8 @@ class TrainingReport:
         prediction = trainer.predict(clips.splits["test"], metric_key_prefix="test")
         metrics = {key: prediction.metrics[f"test_{key}"] for key in self.keys}
         robustness = self._measure_robustness() if trainer.args.robustness else {}
-        trainer.save_metrics("test", prediction.metrics | ({"test_robustness": robustness} if robustness else {}))
+        more = {"test_robustness": robustness, "test_clips_left_out": clips.num_bad.get("test")}
+        trainer.save_metrics("test", prediction.metrics | {name: value for name, value in more.items() if value})
         if trainer.is_world_process_zero():
             self._draw_and_describe(prediction, metrics, robustness, save_more)
         if trainer.args.push_to_hub:

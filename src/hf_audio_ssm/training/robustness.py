@@ -24,18 +24,12 @@ class ChangedClips(torch.utils.data.Dataset):
 
     Args:
         clips (`datasets.Dataset`): The clips: rows with `audio` and `label`.
-        change (`Callable`): One of [`CHANGES`].
+        change (`str`): The name of one of [`CHANGES`].
         sampling_rate (`int`): The rate that clips are read at, in hertz.
         max_seconds (`float`): How much of each clip is read at most, from its beginning.
     """
 
-    def __init__(
-        self,
-        clips: datasets.Dataset,
-        change: Callable[[np.ndarray, int, np.random.Generator], np.ndarray],
-        sampling_rate: int,
-        max_seconds: float,
-    ):
+    def __init__(self, clips: datasets.Dataset, change: str, sampling_rate: int, max_seconds: float):
         self.clips, self.change = clips, change
         self.sampling_rate, self.max_seconds = sampling_rate, max_seconds
 
@@ -45,7 +39,7 @@ class ChangedClips(torch.utils.data.Dataset):
     def __getitem__(self, index: int) -> dict[str, Any]:
         row = self.clips[index]
         samples = read_audio(row["audio"], self.sampling_rate, self.max_seconds)
-        samples = self.change(samples, self.sampling_rate, np.random.default_rng(index))
+        samples = CHANGES[self.change](samples, self.sampling_rate, np.random.default_rng(index))
         return {**row, "audio": {"array": samples, "sampling_rate": self.sampling_rate}}
 
 
@@ -78,6 +72,6 @@ def measure_robustness(
     """
     clips = choose_clips(clips)
     table = {UNCHANGED: score(clips)}
-    for name, change in CHANGES.items():
-        table[name] = score(ChangedClips(clips, change, sampling_rate, max_seconds))
+    for name in CHANGES:
+        table[name] = score(ChangedClips(clips, name, sampling_rate, max_seconds))
     return table | {name: score(choose_clips(other)) for name, other in (others or {}).items()}
