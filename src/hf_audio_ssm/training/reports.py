@@ -128,12 +128,11 @@ class TrainingReport:
         others = clips.splits["test"]
         if data.check_clips:
             found = check_all(AudioColumn([others]), self.trainer.processing_class.sampling_rate)
-            refuse_bad_clips(list(found.bad.values()), len(others), data.bad_clips, data.max_bad_share)
+            bad = list(found.bad.values())
+            refuse_bad_clips(bad, len(others), data.bad_clips, data.max_bad_share)
             others = others.select([place for place in range(len(others)) if place not in found.bad])
-            if found.bad and is_main_process():
-                print(
-                    f"{source}: left out, as they cannot be read: {count(found.bad)}\n{list_clips(found.bad.values())}"
-                )
+            if bad and is_main_process():
+                print(f"{source}: left out, as they cannot be read: {count(bad)}\n{list_clips(bad)}")
         return {f"clips of {source}": others}
 
     def announce(self) -> None:
