@@ -151,7 +151,9 @@ class Section(io.RawIOBase):
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
         """Moves to a position of the section."""
         length = len(self.prefix) + self.end - self.start
-        self.position = offset + {os.SEEK_SET: 0, os.SEEK_CUR: self.position, os.SEEK_END: length}[whence]
+        base = {os.SEEK_SET: 0, os.SEEK_CUR: self.position, os.SEEK_END: length}[whence]
+        # A damaged file may send its decoder anywhere.
+        self.position = max(0, base + offset)
         return self.position
 
     def tell(self) -> int:
@@ -160,19 +162,16 @@ class Section(io.RawIOBase):
 
     def readinto(self, buffer: Any) -> int:
         """Reads into a buffer; returns how many bytes."""
+        content: bytes | bytearray = b""
         if self.position < len(self.prefix):
             content = self.prefix[self.position : self.position + len(buffer)]
-        else:
-            first = self.start + self.position - len(self.prefix)
+        elif (first := self.start + self.position - len(self.prefix)) < self.end:
             self.file.seek(first)
-            content = self.file.read(max(0, min(len(buffer), self.end - first)))
+            content = bytearray(self.file.read(min(len(buffer), self.end - first)))
             for place, patch in self.patches.items():
-                if place < first + len(content) and first < place + len(patch):
-                    patched = bytearray(content)
-                    for index, value in enumerate(patch):
-                        if 0 <= place + index - first < len(content):
-                            patched[place + index - first] = value
-                    content = bytes(patched)
+                for index, value in enumerate(patch, place - first):
+                    if 0 <= index < len(content):
+                        content[index] = value
         buffer[: len(content)] = content
         self.position += len(content)
         return len(content)
@@ -236,9 +235,11 @@ def _chunks(file: BinaryIO, position: int, end: int, form: str, overhead: int, p
     """The names, sizes and places of a file's chunks; a size counts `overhead` bytes of the chunk's own head."""
     head = struct.calcsize(form)
     for _ in range(MAX_CHUNKS):
+        if position + head > end:
+            return
         file.seek(position)
         content = file.read(head)
-        if position + head > end or len(content) < head:
+        if len(content) < head:
             return
         name, size = struct.unpack(form, content)
         yield name, size - overhead, position

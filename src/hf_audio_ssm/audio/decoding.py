@@ -81,7 +81,7 @@ def read_clip(
         raise ClipError(name, NO_SAMPLES)
     if refuse_silence and np.abs(samples).max() < 10 ** (SILENCE_DB / 20):
         raise ClipError(name, f"is silent (no sample above {SILENCE_DB} dB)")
-    faults = [note for note in (*notes, *mono.notes_of_samples()) if note.kind in FAULTS]
+    faults = sorted(note for note in (*notes, *mono.notes_of_samples()) if note.kind in FAULTS)
     return Clip(samples, seconds, faults)
 
 

@@ -330,7 +330,7 @@ class Sound:
             reasons: list[str] = []
             with ExitStack() as stack:
                 if start and link.seekable():
-                    with self._translated():
+                    with self._translated(), without_decoder_messages():
                         link.seek(start)
                 elif start:
                     link = self._open_link(section, stack)
