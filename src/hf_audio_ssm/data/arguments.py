@@ -11,43 +11,40 @@ from pathlib import Path
 from ..common.errors import InputError
 
 
-# What is done with clips that cannot be read.
 BAD_CLIP_POLICIES = ("skip", "stop")
-MAX_BAD_SHARE = 0.05
-BAD_CLIPS_HELP = "What to do about clips that cannot be read: skip (and list) them, or stop."
-MAX_BAD_SHARE_HELP = "Largest share of clips that --bad_clips skip leaves out; the run stops if there are more."
-
-
-def check_bad_clip_fields(bad_clips: str, max_bad_share: float) -> None:
-    """
-    Checks `--bad_clips` and `--max_bad_share`.
-
-    Raises:
-        [`InputError`]: If a value is none of those allowed.
-    """
-    if bad_clips not in BAD_CLIP_POLICIES:
-        raise InputError(f"--bad_clips must be {' or '.join(BAD_CLIP_POLICIES)}, got {bad_clips!r}")
-    if not 0 <= max_bad_share <= 1:
-        raise InputError(f"--max_bad_share must be a share from 0 to 1, got {max_bad_share}")
 
 
 @dataclass(kw_only=True)
-class FolderFields:
+class BadClipFields:
+    """Fields on clips that cannot be read."""
+
+    bad_clips: str = field(
+        default="skip", metadata={"help": "What to do about clips that cannot be read: skip (and list) them, or stop."}
+    )
+    max_bad_share: float = field(
+        default=0.05,
+        metadata={"help": "Largest share of clips that --bad_clips skip leaves out; the run stops if there are more."},
+    )
+
+    def __post_init__(self) -> None:
+        if self.bad_clips not in BAD_CLIP_POLICIES:
+            raise InputError(f"--bad_clips must be {' or '.join(BAD_CLIP_POLICIES)}, got {self.bad_clips!r}")
+        if not 0 <= self.max_bad_share <= 1:
+            raise InputError(f"--max_bad_share must be a share from 0 to 1, got {self.max_bad_share}")
+
+
+@dataclass(kw_only=True)
+class FolderFields(BadClipFields):
     """Fields on a folder of labelled clips, for scripts that read nothing else."""
 
     group_column: str | None = field(
         default=None,
         metadata={"help": "Column of metadata.csv with a group, such as the speaker, that splits keep together."},
     )
-    bad_clips: str = field(default="skip", metadata={"help": BAD_CLIPS_HELP})
-    max_bad_share: float = field(default=MAX_BAD_SHARE, metadata={"help": MAX_BAD_SHARE_HELP})
-
-    def __post_init__(self) -> None:
-        check_bad_clip_fields(self.bad_clips, self.max_bad_share)
 
 
 @dataclass
-class LabelledDataFields:
+class LabelledDataFields(BadClipFields):
     """Fields of [`LabelledDataArguments`]."""
 
     _argument_group_name = "data"
@@ -81,11 +78,9 @@ class LabelledDataFields:
     )
     check_clips: bool = field(default=True, metadata={"help": "Read every clip once before training starts."})
     split_seed: int = field(default=0, metadata={"help": "Seed for drawing missing splits."})
-    bad_clips: str = field(default="skip", metadata={"help": BAD_CLIPS_HELP})
-    max_bad_share: float = field(default=MAX_BAD_SHARE, metadata={"help": MAX_BAD_SHARE_HELP})
 
     def __post_init__(self) -> None:
-        check_bad_clip_fields(self.bad_clips, self.max_bad_share)
+        super().__post_init__()
         if not self.check_clips and self.bad_clips != "skip":
             raise InputError("--bad_clips stop needs --check_clips true: bad clips are found by reading all of them")
         columns = {

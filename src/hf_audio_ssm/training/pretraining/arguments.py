@@ -9,11 +9,10 @@ import importlib.util
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from ...common.errors import InputError
-from ...data.arguments import BAD_CLIPS_HELP, MAX_BAD_SHARE, MAX_BAD_SHARE_HELP, check_bad_clip_fields
-from ..arguments import JsonText, read_json_map
+from ...data.arguments import BadClipFields
+from ..arguments import JsonText, check_at_least, check_seed, read_json_map
 
 
 PLATEAU = "plateau"
@@ -24,16 +23,8 @@ SCHEDULES = (
 )
 
 
-def check_at_least(arguments: Any, minimum: float, *names: str) -> None:
-    """Refuses numbers below `minimum`, or not finite; None passes."""
-    for name in names:
-        value = getattr(arguments, name)
-        if value is not None and not minimum <= value < math.inf:
-            raise InputError(f"--{name} must be at least {minimum}, got {value}")
-
-
 @dataclass
-class PretrainingDataArguments:
+class PretrainingDataArguments(BadClipFields):
     """What to train on."""
 
     _argument_group_name = "data"
@@ -78,11 +69,9 @@ class PretrainingDataArguments:
         metadata={"help": "Most by which clips are played faster or slower, as a share; moves their pitch."},
     )
     mixup: float = field(default=0.0, metadata={"help": "Share of clips that another one is mixed into."})
-    bad_clips: str = field(default="skip", metadata={"help": BAD_CLIPS_HELP})
-    max_bad_share: float = field(default=MAX_BAD_SHARE, metadata={"help": MAX_BAD_SHARE_HELP})
 
     def __post_init__(self) -> None:
-        check_bad_clip_fields(self.bad_clips, self.max_bad_share)
+        super().__post_init__()
         check_at_least(self, 1, "num_eval_clips", "shuffle_buffer_size")
         check_at_least(self, 0, "num_workers")
         if not self.train_data:
@@ -210,7 +199,8 @@ class PretrainingArguments:
             *("max_steps", "per_device_train_batch_size", "per_device_eval_batch_size", "gradient_accumulation_steps"),
             *("logging_steps", "eval_steps", "save_steps", "save_total_limit"),
         )
-        check_at_least(self, 0, "warmup_steps", "lr_patience", "weight_decay", "seed")
+        check_at_least(self, 0, "warmup_steps", "lr_patience", "weight_decay")
+        check_seed(self, "seed")
         for name in ("num_train_epochs", "learning_rate", "max_grad_norm"):
             value = getattr(self, name)
             if value is not None and not 0 < value < math.inf:
@@ -224,5 +214,11 @@ class PretrainingArguments:
             raise InputError(
                 f"--lr_scheduler_type must be one of {', '.join(SCHEDULES)}, got {self.lr_scheduler_type!r}"
             )
+        if self.report_to not in ("none", "tensorboard"):
+            from accelerate.utils import LoggerType
+
+            names = [kind.value for kind in LoggerType]
+            if self.report_to not in names:
+                raise InputError(f"--report_to must be none or one of {', '.join(names)}, got {self.report_to!r}")
         if Path(self.output_dir).exists() and not Path(self.output_dir).is_dir():
             raise InputError(f"--output_dir must be a folder or a new name, got the file {self.output_dir!r}")
