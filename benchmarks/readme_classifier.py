@@ -24,6 +24,28 @@ import time
 from pathlib import Path
 from typing import Any
 
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def parse_command_line() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[42], help="one fine-tuning each; 42 is the default's")
+    parser.add_argument(
+        "--pretrained", type=Path, help="what the README's first command leaves, if it has run already"
+    )
+    parser.add_argument("--output", type=Path, default=Path("outputs/readme_classifier"), help="folder for all runs")
+    parser.add_argument("--json", type=Path, default=ROOT / "benchmarks" / "results" / "readme_classifier.json")
+    parser.add_argument("--more", nargs=argparse.REMAINDER, default=[], help="further arguments of the fine-tuning")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    # --help and errors of usage do not wait for the libraries below.
+    parsed = parse_command_line()
+
+import torch
+import transformers
 from measuring import table, write_json
 from tqdm import tqdm
 
@@ -31,7 +53,6 @@ from hf_audio_ssm.evaluation.robustness import CHANGES
 from hf_audio_ssm.training.robustness import UNCHANGED
 
 
-ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "examples"))
 
 from make_spoken_words import WORDS
@@ -82,10 +103,6 @@ def measure(
 
 def describe_machine() -> dict[str, str]:
     """The processor, the versions and the commit."""
-    # Only here: --help does not wait for them.
-    import torch
-    import transformers
-
     names = [
         line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line
     ]
@@ -100,16 +117,7 @@ def describe_machine() -> dict[str, str]:
     }
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[42], help="one fine-tuning each; 42 is the default's")
-    parser.add_argument(
-        "--pretrained", type=Path, help="what the README's first command leaves, if it has run already"
-    )
-    parser.add_argument("--output", type=Path, default=Path("outputs/readme_classifier"), help="folder for all runs")
-    parser.add_argument("--json", type=Path, default=ROOT / "benchmarks" / "results" / "readme_classifier.json")
-    parser.add_argument("--more", nargs=argparse.REMAINDER, default=[], help="further arguments of the fine-tuning")
-    arguments = parser.parse_args()
+def main(arguments: argparse.Namespace) -> None:
     output = arguments.output.resolve()
     output.mkdir(parents=True, exist_ok=True)
     voices = output / "flite"
@@ -140,4 +148,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(parsed)

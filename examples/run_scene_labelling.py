@@ -63,6 +63,8 @@ class SceneArguments(FolderFields):
             value = getattr(self, name)
             if value is not None and not 0 < value < math.inf:
                 raise InputError(f"--{name} must be a positive number, got {value}")
+        if not 0 <= self.seed < 2**32:
+            raise InputError(f"--seed must be in 0 ... 2**32 - 1, got {self.seed}")
         if not 0 <= self.max_pause_seconds < math.inf:
             raise InputError(f"--max_pause_seconds must be zero or a positive number, got {self.max_pause_seconds}")
         if Path(self.output_dir).exists() and not Path(self.output_dir).is_dir():

@@ -5,6 +5,7 @@ The fields of the arguments of training. This module imports no library that tak
 done with the fields is in the classes that complete them.
 """
 
+import math
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
@@ -21,6 +22,22 @@ CLASSIFIER_TYPES = read_names("hf_audio_ssm.models.heads.classification_heads", 
 ADAPTER_METHODS = read_names("hf_audio_ssm.hub.adapters", "ADAPTER_METHODS")
 # Of a comparison.
 METHODS = ("knn", *CLASSIFIER_TYPES, *ADAPTER_METHODS, "full")
+
+
+def check_at_least(arguments: Any, minimum: float, *names: str) -> None:
+    """Refuses numbers below `minimum`, or not finite; None passes."""
+    for name in names:
+        value = getattr(arguments, name)
+        if value is not None and not minimum <= value < math.inf:
+            raise InputError(f"--{name} must be at least {minimum}, got {value}")
+
+
+def check_seed(arguments: Any, *names: str) -> None:
+    """Refuses numbers that NumPy takes for no seed; None passes."""
+    for name in names:
+        value = getattr(arguments, name)
+        if value is not None and not 0 <= value < 2**32:
+            raise InputError(f"--{name} must be in 0 ... 2**32 - 1, got {value}")
 
 
 def read_json_map(arguments: Any, name: str) -> dict[str, Any]:
@@ -146,9 +163,10 @@ class ComparisonArguments:
         for method in self.methods:
             if method not in METHODS:
                 raise InputError(f"--methods must be among {', '.join(METHODS)}, got {method!r}")
-        for name in ("epochs", "encoder_epochs", "batch_size", "adapter_rank"):
-            if getattr(self, name) < 1:
-                raise InputError(f"--{name} must be at least 1, got {getattr(self, name)}")
+        check_at_least(self, 1, "epochs", "encoder_epochs", "batch_size", "adapter_rank")
+        for seed in self.seeds:
+            if not 0 <= seed < 2**32:
+                raise InputError(f"--seeds must be in 0 ... 2**32 - 1, got {seed}")
 
 
 @dataclass

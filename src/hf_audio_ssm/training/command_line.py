@@ -25,6 +25,7 @@ from ..common.configuration_files import (
     SUFFIXES,
     Setting,
     did_you_mean,
+    parse_json,
     plain_values,
     read_settings,
 )
@@ -167,11 +168,16 @@ def _expected(action: argparse.Action) -> str:
     return f"a list, each value {kind}" if action.nargs == "+" else kind
 
 
+def _kinds(hint: Any) -> set[Any]:
+    """The classes that an annotation allows."""
+    members = get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
+    return {get_origin(member) or member for member in members}
+
+
 def _read_value(value: Any, action: argparse.Action, hint: Any) -> Any:
     """A value of a file as the argument's type, read as from the command line if it is text or a number."""
     kind = getattr(action.type, "__name__", "")
-    members = get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
-    origins = {get_origin(member) or member for member in members}
+    origins = _kinds(hint)
     if value is None:
         if type(None) not in origins:
             raise _Refusal(f"{_expected(action)}, got null")
@@ -199,6 +205,18 @@ def _read_value(value: Any, action: argparse.Action, hint: Any) -> Any:
     if action.nargs == "+":
         return [read(entry) for entry in (value if isinstance(value, list) else [value])]
     return [str(entry) for entry in value] if isinstance(value, list) else read(value)
+
+
+def _check_mappings(values: Mapping[str, Any], classes: Sequence[type]) -> None:
+    """Refuses text that is meant to be a mapping of TrainingArguments and is no JSON: their error names no argument."""
+    for arguments in classes:
+        for name, hint in get_type_hints(arguments).items():
+            value = values.get(name)
+            if isinstance(value, str) and value.startswith("{") and dict in _kinds(hint):
+                try:
+                    parse_json(value)
+                except ValueError as error:
+                    raise InputError(f"--{name} must be JSON, got {_shown(value)} ({error})") from error
 
 
 def _hint(word: str, names: Sequence[str]) -> str:
@@ -241,6 +259,7 @@ def parse_arguments(classes: Sequence[type], command_line: Sequence[str], descri
     complete = complete_classes(classes)
     parser = _make_parser(complete, description)
     _apply(parser, complete, settings)
+    _check_mappings(vars(parser.parse_known_args(words)[0]), complete)
     try:
         *parsed, unknown = parser.parse_args_into_dataclasses(
             words, return_remaining_strings=True, look_for_args_file=False

@@ -40,7 +40,7 @@ from ..evaluation.metrics import METRICS, make_compute_metrics
 from ..hub.adapters import save_classifier_config
 from ..hub.card_callback import write_card
 from ..hub.push import check_hub
-from .arguments import FineTuningFields
+from .arguments import FineTuningFields, check_at_least, check_seed
 from .checkpoints import one_line_errors
 from .exact_trainer import ContinuingTrainer
 from .weight_decay import is_decayed, no_decay_names
@@ -67,6 +67,12 @@ class FineTuningArguments(FineTuningFields, TrainingArguments):
     )
 
     def __post_init__(self) -> None:
+        # transformers checks these when the run has begun, if at all.
+        batches = ("per_device_train_batch_size", "per_device_eval_batch_size", "gradient_accumulation_steps")
+        check_at_least(self, 1, *batches)
+        rates = ("learning_rate", "weight_decay", "max_grad_norm", "num_train_epochs", "warmup_steps")
+        check_at_least(self, 0, *rates, "dataloader_num_workers", "logging_steps", "eval_steps", "save_steps")
+        check_seed(self, "seed", "data_seed")
         # transformers would take the loss. The task's own metric is known with the data.
         self.is_best_by_task = self.metric_for_best_model is None
         super().__post_init__()
@@ -375,11 +381,18 @@ def derive_arguments(
         arguments ([`FineTuningArguments`]): What the user asks for.
         model (`PreTrainedModel`): The classifier, plain or wrapped by PEFT.
         clips (`LabelledClips`): Their task chooses the metric of the best checkpoint, unless the arguments name one.
+
+    Raises:
+        [`InputError`]: If the metric of the best checkpoint is none of the task's.
     """
     derived = copy.copy(arguments)
     if derived.load_best_model_at_end and derived.is_best_by_task:
         derived.metric_for_best_model = METRICS[clips.problem_type][0].key
         derived.greater_is_better = True
+    metrics = ["loss", *(metric.key for metric in METRICS[clips.problem_type])]
+    chosen = derived.metric_for_best_model
+    if chosen is not None and chosen.removeprefix("eval_") not in metrics:
+        raise InputError(f"--metric_for_best_model must be one of {', '.join(metrics)}, got {chosen!r}")
     if derived.lr_scheduler_type in (SchedulerType.REDUCE_ON_PLATEAU, SchedulerType.GREEDY):
         # Their default is the mode of a loss.
         mode = "max" if derived.greater_is_better else "min"
@@ -483,3 +496,6 @@ def make_trainer(
     # With `push_to_hub`, the Trainer makes the repository.
     except (HTTPError, HFValidationError) as error:
         raise InputError(f"--push_to_hub: {repository} cannot be written to ({error})") from error
+    # What the Trainer refuses of its arguments, such as a tracker in `report_to` that there is not.
+    except ValueError as error:
+        raise InputError(str(error)) from error
