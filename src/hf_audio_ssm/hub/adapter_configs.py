@@ -23,6 +23,7 @@ from transformers import PreTrainedModel
 from transformers.utils import ADAPTER_CONFIG_NAME
 
 from ..common.errors import InputError
+from .saved_files import FileContentError
 from .weights import list_names
 
 
@@ -53,13 +54,13 @@ def make_adapter_config(fields: Mapping[str, Any], module_names: Sequence[str], 
     config_class = PEFT_TYPE_TO_CONFIG_MAPPING.get(kind)
     if config_class is None or issubclass(config_class, peft.PromptLearningConfig) or kind in REFUSED_TYPES:
         known = [str(name.value) for name in PEFT_TYPE_TO_CONFIG_MAPPING]
-        raise InputError(
+        raise FileContentError(
             f"{ADAPTER_CONFIG_NAME}: `peft_type` must be one of PEFT's adapters of modules, such as LORA or IA3, got {kind!r}"
             + (", which needs a model of text or more files" if kind in known else "")
         )
     for name in REFUSED_FIELDS:
         if fields.get(name) is not None:
-            raise InputError(f"{ADAPTER_CONFIG_NAME}: `{name}` names code to be imported, which is not done")
+            raise FileContentError(f"{ADAPTER_CONFIG_NAME}: `{name}` names code to be imported, which is not done")
     hints = typing.get_type_hints(config_class, localns={"LoraRuntimeConfig": LoraRuntimeConfig})
     largest = max([SMALL, sum(torch.Size(shape).numel() for shape in shapes.values())])
     for name in sorted(fields.keys() & {field.name for field in dataclasses.fields(config_class)}):
@@ -76,15 +77,21 @@ def _check_value(name: str, value: Any, hint: Any, largest: int) -> None:
     try:
         type_validator(name, value, hint)
     except TypeError as error:
-        # PEFT takes numbers of both kinds, and its hints name few of the objects that are dictionaries in files.
+        # PEFT takes numbers of both kinds, and its hints name classes for what is an object in the file.
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
-        takes_numbers = any(found in (int, float) for found in _parts(hint))
-        if not (is_number and takes_numbers) and not isinstance(value, dict):
-            raise InputError(f"{called} must not be {value!r:.100}") from error
+        parts = _parts(hint)
+        takes_numbers = any(part in (int, float) for part in parts)
+        takes_objects = any(typing.get_origin(part) is dict or dataclasses.is_dataclass(part) for part in parts)
+        if not (is_number and takes_numbers) and not (isinstance(value, dict) and takes_objects):
+            raise FileContentError(f"{called} must not be {value!r:.100}") from error
+    if name.endswith("_pattern") and isinstance(value, dict):
+        for number in value.values():
+            if not isinstance(number, int | float):
+                raise FileContentError(f"{called} must map modules to numbers, got {number!r:.100}")
     if not name.endswith(SEEDS):
         for number in _numbers(value):
             if number > largest:
-                raise InputError(f"{called} must be explained by the size of the weights, got {number}")
+                raise FileContentError(f"{called} must be explained by the size of the weights, got {number}")
 
 
 def _parts(hint: Any) -> list[Any]:
@@ -112,9 +119,11 @@ def _resolve_patterns(config: Any, module_names: Sequence[str]) -> None:
                 if compiled.fullmatch(name, timeout=max(deadline - time.monotonic(), 1e-3)) is not None
             ]
         except TimeoutError as error:
-            raise InputError(f"{ADAPTER_CONFIG_NAME}: `{field}` takes too long to match: {pattern:.100}") from error
+            raise FileContentError(
+                f"{ADAPTER_CONFIG_NAME}: `{field}` takes too long to match: {pattern:.100}"
+            ) from error
         except regex.error as error:
-            raise InputError(
+            raise FileContentError(
                 f"{ADAPTER_CONFIG_NAME}: `{field}` is no regular expression ({error}): {pattern:.100}"
             ) from error
 
@@ -123,7 +132,7 @@ def _resolve_patterns(config: Any, module_names: Sequence[str]) -> None:
         if isinstance(pattern, str) and pattern != "all-linear":
             names = set(matching(field, pattern))
             if field == "target_modules" and not names:
-                raise InputError(f"{ADAPTER_CONFIG_NAME}: `{field}` matches no module: {pattern:.100}")
+                raise FileContentError(f"{ADAPTER_CONFIG_NAME}: `{field}` matches no module: {pattern:.100}")
             setattr(config, field, names)
     for field in ("rank_pattern", "alpha_pattern"):
         resolved: dict[str, Any] = {}
@@ -133,12 +142,12 @@ def _resolve_patterns(config: Any, module_names: Sequence[str]) -> None:
                 continue
             for name in matching(field, rf"(?:.*\.)?(?:{pattern})"):
                 resolved.setdefault(re.escape(name), value)
-        if resolved:
+        if hasattr(config, field):
             setattr(config, field, resolved)
     layers = getattr(config, "layers_pattern", None) or []
     for name in [layers] if isinstance(layers, str) else layers:
         if not re.fullmatch(r"\w*", name):
-            raise InputError(
+            raise FileContentError(
                 f"{ADAPTER_CONFIG_NAME}: `layers_pattern` must be the name of a module, got {name!r:.100}"
             )
 

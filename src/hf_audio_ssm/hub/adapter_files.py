@@ -9,11 +9,10 @@ from typing import Any
 from transformers import AutoConfig, PreTrainedConfig
 from transformers.utils import ADAPTER_CONFIG_NAME, CONFIG_NAME
 
-from ..common.errors import InputError
 from ..common.hub_access import Place, find_place
 from ..common.printable import one_line
 from ..models.heads.adapter_labels import CLASSIFIER_CONFIG
-from .saved_files import MAX_LABELS, check_types, find_file, read_object
+from .saved_files import MAX_LABELS, FileContentError, check_types, find_file, read_object
 
 
 def read_adapter_fields(place: Place) -> dict[str, Any] | None:
@@ -41,7 +40,7 @@ def read_adapter_fields(place: Place) -> dict[str, Any] | None:
         task_type=str,
     )
     if not fields.get("base_model_name_or_path"):
-        raise InputError(f"{ADAPTER_CONFIG_NAME} names no base model (`base_model_name_or_path`)")
+        raise FileContentError(f"{ADAPTER_CONFIG_NAME} names no base model (`base_model_name_or_path`)")
     return fields
 
 
@@ -98,7 +97,7 @@ def read_classifier_config(
     fields = read_object(path)
     check_types(fields, CLASSIFIER_CONFIG, model_type=str, id2label=dict, architectures=list)
     if isinstance(labels := fields.get("num_labels"), int) and labels > MAX_LABELS:
-        raise InputError(f"{CLASSIFIER_CONFIG}: `num_labels` must be at most {MAX_LABELS}, got {labels}")
+        raise FileContentError(f"{CLASSIFIER_CONFIG}: `num_labels` must be at most {MAX_LABELS}, got {labels}")
     if "model_type" not in fields:
-        raise InputError(f"{CLASSIFIER_CONFIG} names no `model_type`")
+        raise FileContentError(f"{CLASSIFIER_CONFIG} names no `model_type`")
     return AutoConfig.for_model(**fields)

@@ -169,7 +169,7 @@ def load_adapters(place: Place, called: str, is_trainable: bool = False, new_hea
     called = f"{called} (adapters of {base_place.name!r})"
     check_checkpoint(base_place)
     model_class = find_model_class(
-        config or AutoConfig.from_pretrained(base_place.name, **base_place.hub), task, called
+        config or AutoConfig.from_pretrained(base_place.name, trust_remote_code=False, **base_place.hub), task, called
     )
     with without_reports():
         base, loading_info = model_class.from_pretrained(

@@ -158,7 +158,7 @@ def _load_model(
     weights: dict[str, Any] = {"state_dict": merged.state_dict()} if merged else place.hub
     if merged is None:
         check_checkpoint(place)
-    saved = merged.config if merged else AutoConfig.from_pretrained(place.name, **place.hub)
+    saved = merged.config if merged else AutoConfig.from_pretrained(place.name, trust_remote_code=False, **place.hub)
     model_class = find_model_class(saved, task, called)
     check_task(saved, task, called, new_head)
     if merged is None:
@@ -203,7 +203,7 @@ def _load_feature_extractor(place: Place) -> SequenceFeatureExtractor:
         found = find_file(place, FEATURE_EXTRACTOR_NAME)
     if found is not None:
         read_object(found)
-    return AutoFeatureExtractor.from_pretrained(place.name, **place.hub)
+    return AutoFeatureExtractor.from_pretrained(place.name, trust_remote_code=False, **place.hub)
 
 
 def load_config(
@@ -227,7 +227,7 @@ def load_config(
                 return config
             place = find_base(fields, place)
         check_checkpoint(place)
-        return AutoConfig.from_pretrained(place.name, **place.hub)
+        return AutoConfig.from_pretrained(place.name, trust_remote_code=False, **place.hub)
 
 
 def load_merged(

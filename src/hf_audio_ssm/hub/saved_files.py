@@ -63,12 +63,18 @@ def reading(called: str) -> Iterator[None]:
     """
     try:
         yield
+    except FileContentError as error:
+        raise InputError(f"{called} cannot be loaded: {error}") from error
     except (InputError, NotFoundError):
         raise
     except OSError as error:
         raise NotFoundError(one_line(f"{called} cannot be loaded: {error}")) from error
     except FILE_ERRORS as error:
         raise InputError(f"{called} cannot be loaded: {error}") from error
+
+
+class FileContentError(InputError):
+    """A file of a checkpoint cannot be used. The message names the file, not the checkpoint."""
 
 
 class NotFoundError(OSError):
@@ -103,16 +109,16 @@ def read_object(path: str | os.PathLike) -> dict[str, Any]:
     Reads a JSON object.
 
     Raises:
-        [`InputError`]: If the file holds something else, or numbers that are not finite.
+        [`FileContentError`]: If the file holds something else, or numbers that are not finite.
     """
     name = os.path.basename(path)
     try:
         with open(path, encoding="utf-8") as file:
             content = json.load(file, parse_constant=_refuse_constant, parse_float=_read_float)
     except (RecursionError, ValueError) as error:
-        raise InputError(f"{name} cannot be read as JSON: {error}") from error
+        raise FileContentError(f"{name} cannot be read as JSON: {error}") from error
     if not isinstance(content, dict):
-        raise InputError(f"{name} must hold a JSON object, got a {type(content).__name__}")
+        raise FileContentError(f"{name} must hold a JSON object, got a {type(content).__name__}")
     return content
 
 
@@ -122,14 +128,14 @@ def check_checkpoint(place: Place) -> None:
 
     Raises:
         `OSError`: If it cannot be known which there are.
-        [`InputError`]: If one cannot be used.
+        [`FileContentError`]: If one cannot be used.
     """
     for name in (CONFIG_NAME, FEATURE_EXTRACTOR_NAME):
         path = find_file(place, name)
         fields = read_object(path) if path is not None else {}
         labels = fields.get("num_labels")
         if isinstance(labels, int) and labels > MAX_LABELS:
-            raise InputError(f"{name}: `num_labels` must be at most {MAX_LABELS}, got {labels}")
+            raise FileContentError(f"{name}: `num_labels` must be at most {MAX_LABELS}, got {labels}")
     path = find_file(place, SAFE_WEIGHTS_INDEX_NAME)
     if path is not None:
         check_index(path)
@@ -140,11 +146,11 @@ def check_index(path: str | os.PathLike) -> None:
     Checks a table that says which file has which weights.
 
     Raises:
-        [`InputError`]: If it is not such a table, or names files outside its folder.
+        [`FileContentError`]: If it is not such a table, or names files outside its folder.
     """
     name, files = os.path.basename(path), read_object(path).get("weight_map")
     if not isinstance(files, dict) or not files:
-        raise InputError(f"{name}: `weight_map` must map weights to files")
+        raise FileContentError(f"{name}: `weight_map` must map weights to files")
     for file in files.values():
         if (
             not isinstance(file, str)
@@ -153,7 +159,7 @@ def check_index(path: str | os.PathLike) -> None:
             or file in (".", "..")
             or "\\" in file
         ):
-            raise InputError(f"{name}: `weight_map` must name files beside it, got {file!r}")
+            raise FileContentError(f"{name}: `weight_map` must name files beside it, got {file!r}")
 
 
 def read_shapes(path: str | os.PathLike) -> dict[str, tuple[int, ...]]:
@@ -161,13 +167,13 @@ def read_shapes(path: str | os.PathLike) -> dict[str, tuple[int, ...]]:
     Reads the shapes of the tensors in a safetensors file, by name, and nothing else of it.
 
     Raises:
-        [`InputError`]: If the file cannot be read.
+        [`FileContentError`]: If the file cannot be read.
     """
     try:
         with safe_open(path, framework="pt") as file:
             return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}
     except (SafetensorError, OSError, ValueError) as error:
-        raise InputError(f"{os.path.basename(path)} cannot be read as safetensors: {error}") from error
+        raise FileContentError(f"{os.path.basename(path)} cannot be read as safetensors: {error}") from error
 
 
 def check_sizes(config: PreTrainedConfig, model_class: type[PreTrainedModel], place: Place) -> None:
@@ -175,21 +181,23 @@ def check_sizes(config: PreTrainedConfig, model_class: type[PreTrainedModel], pl
     Checks that a configuration describes a model that is not much larger than the weights, before memory is taken for it.
 
     Raises:
-        [`InputError`]: If it describes a larger one, or the weights cannot be read.
+        [`FileContentError`]: If it describes a larger one, or the weights cannot be read.
     """
     path = find_file(place, SAFE_WEIGHTS_NAME)
     if path is None:
         return
     shapes = read_shapes(path)
     if config.num_hidden_layers > len(shapes):
-        raise InputError(
+        raise FileContentError(
             f"{CONFIG_NAME} describes {config.num_hidden_layers} layers, but there are only {len(shapes)} tensors"
         )
     with torch.device("meta"):
         expected = model_class(config).num_parameters()
     saved = sum(map(math.prod, shapes.values()))
     if expected > 2 * saved + SPARE_PARAMETERS:
-        raise InputError(f"{CONFIG_NAME} describes a model of {expected} parameters, but the weights are {saved}")
+        raise FileContentError(
+            f"{CONFIG_NAME} describes a model of {expected} parameters, but the weights are {saved}"
+        )
 
 
 def check_types(fields: Mapping[str, Any], name: str, **types: type | tuple[type, ...]) -> None:
@@ -197,9 +205,9 @@ def check_types(fields: Mapping[str, Any], name: str, **types: type | tuple[type
     Checks the types of fields that are there.
 
     Raises:
-        [`InputError`]: If one has another.
+        [`FileContentError`]: If one has another.
     """
     for field, expected in types.items():
         value = fields.get(field)
         if value is not None and not isinstance(value, expected):
-            raise InputError(f"{name}: `{field}` must not be {value!r:.100}")
+            raise FileContentError(f"{name}: `{field}` must not be {value!r:.100}")
