@@ -338,3 +338,45 @@ def test_names_that_are_not_utf8_are_refused(tmp_path):
     for read in (load, lambda folder: load_source(str(folder))):
         with pytest.raises(InputError, match=r"h\\udcf6\.wav: has a name that is not UTF-8; rename it"):
             read(tmp_path)
+
+
+def test_metadata_files_that_are_not_read_are_named(tmp_path):
+    folder = write_clips(tmp_path, [f"{label}/{index}.wav" for label in "ab" for index in range(4)])
+    write_table(folder / "a", [("0.wav", "c")])
+    assert load(folder).notes == [f"metadata files that are not read: {Path('a') / 'metadata.csv'}"]
+
+
+def test_names_of_files_in_other_characters(tmp_path):
+    # Written on a Mac, listed elsewhere.
+    folder = write_clips(tmp_path, [f"cafe\u0301 {index}.wav" for index in range(12)])
+    write_table(folder, [(f"caf\u00e9 {index}.wav", "ab"[index % 2]) for index in range(12)])
+    assert sum(map(len, load(folder).splits.values())) == 12
+
+
+def test_numbers_of_tables_with_gaps(twelve):
+    frame = pd.DataFrame({"file_name": [f"{index}.wav" for index in range(12)], "label": ["a", "b"] * 6})
+    frame["speaker"] = [index // 4 + 0.0 for index in range(12)]
+    frame.to_parquet(twelve / "metadata.parquet")
+    clips = load(twelve, group_column="speaker")
+    assert {group for groups in clips.groups.values() for group in groups} == {"0", "1", "2"}
+    table = datasets.Dataset.from_dict({"audio": [str(twelve / name) for name in frame["file_name"]], "label": frame["label"], "speaker": frame["speaker"]})  # fmt: skip
+    table.save_to_disk(twelve.parent / "saved")
+    assert load(twelve.parent / "saved", group_column="speaker").groups == clips.groups
+    gap = [0.0, 1.0] * 5 + [0.0, float("nan")]
+    with pytest.raises(InputError, match=r"11\.wav \(split train, row 11\): has the label nan"):
+        load(make_saved(twelve, gap))
+    table = table.remove_columns("speaker").add_column("speaker", gap)
+    table.save_to_disk(twelve.parent / "gap")
+    with pytest.raises(InputError, match="train, row 11 has no group, got nan"):
+        load(twelve.parent / "gap", group_column="speaker")
+    with pytest.raises(InputError, match="the column speaker must hold whole numbers"):
+        load(twelve.parent / "gap", fold_column="speaker", test_folds=[0])
+
+
+def test_a_split_that_another_source_replaces_is_named(tmp_path):
+    names = [f"{split}/{label}/{index}.wav" for split in ("train", "test") for label in "ab" for index in range(4)]
+    write_clips(tmp_path / "one", names)
+    write_clips(tmp_path / "other", [f"{label}/{index}.wav" for label in "ab" for index in range(3)], seed=1)
+    clips = load(tmp_path / "one", test_data=str(tmp_path / "other"))
+    assert clips.notes == [f"the split test of {tmp_path / 'one'} is not used, as --test_data is given"]
+    assert len(clips.splits["test"]) == 6

@@ -206,6 +206,7 @@ def read_folder(data_dir: Path, columns: FolderColumns = FolderColumns()) -> Fol
         own = None if folder == data_dir else find_metadata(folder)
         if own is not None:
             tables[folder] = MetadataTable(own, columns.file)
+    notes += _unread_metadata(data_dir, [table.path for table in tables.values()])
     _check_columns(data_dir, tables.values(), columns)
     splits: dict[str, list[FolderClip]] = {}
     for split, folder in folders.items():
@@ -328,6 +329,13 @@ def _unused_folders(data_dir: Path, folders: dict[str, Path]) -> list[str]:
         if any(file.suffix.lower() in AUDIO_SUFFIXES for file in files):
             left.append(path.name)
     return [f"audio in {data_dir} that is in no folder of a split is not used: {name_some(left)}"] if left else []
+
+
+def _unread_metadata(data_dir: Path, read: Sequence[Path]) -> list[str]:
+    """A note on metadata files deeper in the folder."""
+    found = (path for path in _list_files(data_dir) if path.name in METADATA_FILES)
+    left = sorted(str(path.relative_to(data_dir)) for path in found if path not in read)
+    return [f"metadata files that are not read: {name_some(left)}"] if left else []
 
 
 def find_clips(folder: Path, data_dir: Path) -> list[tuple[Path, Any]]:

@@ -1,7 +1,8 @@
 # Copyright 2026 The hf-audio-ssm authors.
 # SPDX-License-Identifier: Apache-2.0
-"""From the labels of clips, in the three encodings that data sets use, to class indices; and the draw of missing splits."""
+"""From the labels of clips, in the three encodings that data sets use, to class indices."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
@@ -54,8 +55,21 @@ def clean_labels(tables: Tables, source: str) -> dict[str, datasets.Dataset]:
         elif own.dtype in ("string", "large_string"):
             cleaned[split] = _clean_texts(table, split)
         else:
+            _refuse_nan(table, own, split)
             cleaned[split] = table
     return cleaned
+
+
+def _refuse_nan(table: datasets.Dataset, own: datasets.Value, split: str) -> None:
+    """Refuses labels that are no numbers, which equal nothing: tables with gaps hold them."""
+    if own.dtype.startswith("float") and not has_several_labels(table):
+        for row, label in enumerate(table["label"]):
+            if label is None or not math.isfinite(label):
+                raise ClipError(_place(table, split, row), f"has the label {label}")
+
+
+def _place(table: datasets.Dataset, split: str, row: int) -> str:
+    return f"{clip_name(table[row]['audio'])} (split {split}, row {row})"
 
 
 def _clean_texts(table: datasets.Dataset, split: str) -> datasets.Dataset:
@@ -63,7 +77,7 @@ def _clean_texts(table: datasets.Dataset, split: str) -> datasets.Dataset:
     for row, label in enumerate(table["label"]):
         for one in label if isinstance(label, list) else [label]:
             if isinstance(one, str) and (fault := label_fault(one)):
-                raise ClipError(f"{clip_name(table[row]['audio'])} (split {split}, row {row})", f"has {fault}")
+                raise ClipError(_place(table, split, row), f"has {fault}")
         texts = [
             clean_text(one) if isinstance(one, str) else one for one in (label if isinstance(label, list) else [label])
         ]
@@ -174,8 +188,7 @@ def _look_up(tables: Tables, index: Mapping[Any, int], expected: str, source: st
         for row, labels in enumerate(_as_lists(table)):
             for label in labels:
                 if label not in index:
-                    where = f"{clip_name(table[row]['audio'])} (split {split}, row {row})"
-                    raise ClipError(where, f"has the label {label!r}, expected one of {expected}")
+                    raise ClipError(_place(table, split, row), f"has the label {label!r}, expected one of {expected}")
             # A list of events may name a class several times.
             classes[split].append(list(dict.fromkeys(index[label] for label in labels)))
     return classes

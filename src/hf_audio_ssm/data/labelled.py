@@ -22,7 +22,7 @@ from .bad_clips import check_all, is_main_process, name_in_data, refuse_bad_clip
 from .clip_identity import AudioColumn, ClipNames, ClipNumbers, number_clips
 from .folders import SPLIT_FOLDERS, FolderClip, FolderColumns, name_of, read_folder
 from .label_encodings import clean_labels, encode_labels, has_several_labels
-from .metadata import FILE_COLUMN, clean_text, quote
+from .metadata import FILE_COLUMN, clean_text, quote, text_of
 from .sources import open_source, undecoded
 from .splits import SplitClips, SplitRows, draw_missing_splits, find_clips_of_rows
 from .summary import DataSummary, SplitSummary, name_some
@@ -148,6 +148,8 @@ class LabelledDataArguments(LabelledDataFields):
         if self.fold_column is None:
             for split, source in (("validation", self.validation_data), ("test", self.test_data)):
                 if source is not None:
+                    if split in tables:
+                        self._notes.append(f"the split {split} of {self.data} is not used, as --{split}_data is given")
                     tables[split] = self._only(self._read_tables(source), source)
             clips = label_clips(tables, self.data, self.split_seed)
             return [replace(clips, group_column=self.group_column, notes=[*self._notes, *clips.notes])]
@@ -155,7 +157,7 @@ class LabelledDataArguments(LabelledDataFields):
         table = self._only(tables, self.data)
         try:
             folds = np.array([int(fold) for fold in table["fold"]])
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, OverflowError) as error:
             raise InputError(
                 f"{self.data}: the column {self.fold_column} must hold whole numbers ({error})"
             ) from error
@@ -426,7 +428,7 @@ def _read_groups(table: datasets.Dataset, split: str, source: str) -> list[str] 
         return None
     groups = []
     for row, group in enumerate(table["group"]):
-        text = clean_text(str(group)) if isinstance(group, (str, int)) else ""
+        text = text_of(group)
         if not text:
             raise InputError(f"{source}: {split}, row {row} has no group, got {quote(group)}")
         groups.append(text)

@@ -50,6 +50,13 @@ def clean_text(value: str) -> str:
     return unicodedata.normalize("NFC", value).strip()
 
 
+def text_of(value: Any) -> str:
+    """The name of a group, a fold or a split as text; empty for what is none. 3.0 is 3: tables with gaps hold no whole numbers."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return clean_text(str(value)) if isinstance(value, (str, int)) else ""
+
+
 def label_fault(label: Any) -> str | None:
     """What is wrong with a label, after "has": None if it is a whole number, or text that can be printed."""
     if isinstance(label, str):
@@ -190,8 +197,9 @@ class MetadataTable:
 
     def _find(self, number: int, name: Any) -> Path:
         if isinstance(name, str):
-            # As datasets does, read the separators of Windows too.
-            for spelling in (name, name.strip(), name.replace("\\", "/")):
+            # As datasets does, read the separators of Windows too. Systems differ in how they write accents.
+            forms = (unicodedata.normalize(form, name) for form in ("NFC", "NFD"))
+            for spelling in dict.fromkeys((name, name.strip(), name.replace("\\", "/"), *forms)):
                 found = self.path.parent / spelling
                 try:
                     # A link may lead out of the folder; a name may not.
@@ -219,9 +227,10 @@ class MetadataTable:
         """
         found: dict[str, str] = {}
         for index, file, value in self.values(column):
-            if value is None or value == "" or not isinstance(value, (str, int)):
+            text = text_of(value)
+            if not text:
                 raise InputError(f"{self.where(index)}: no {column} for {quote(self.rows[index][self.file_column])}")
-            before = found.setdefault(os.path.abspath(file), str(value))
-            if before != str(value):
-                raise InputError(f"{self.where(index)}: {file} has the {column} {quote(str(value))}, and {quote(before)} in another row")  # fmt: skip
+            before = found.setdefault(os.path.abspath(file), text)
+            if before != text:
+                raise InputError(f"{self.where(index)}: {file} has the {column} {quote(text)}, and {quote(before)} in another row")  # fmt: skip
         return found

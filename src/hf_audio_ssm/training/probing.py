@@ -179,11 +179,11 @@ def _fingerprint(
         add([name, str(tensor.dtype), list(tensor.shape)])
         digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
     for row in clips:
-        audio = row["audio"]
+        audio = row["audio"] or {}
         add(row["label"])
         if audio.get("bytes") is not None:
             digest.update(audio["bytes"])
-        else:
+        elif audio.get("path") is not None:
             stat = os.stat(audio["path"])
             add([os.path.abspath(audio["path"]), stat.st_size, stat.st_mtime_ns])
     return digest.hexdigest()[:32]
