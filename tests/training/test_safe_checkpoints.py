@@ -29,6 +29,7 @@ MORE = (
 
 # What each training reads.
 READ = {
+    "config.json",
     "scaler.pt",
     "pytorch_model_fsdp.bin",
     "pytorch_model_fsdp_0/__0_0.distcp",

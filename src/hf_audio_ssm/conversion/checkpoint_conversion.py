@@ -8,7 +8,6 @@ checks a folder that transformers loads, with or without the package.
 import argparse
 import logging
 import os
-import pickle
 import re
 import sys
 import tempfile
@@ -29,21 +28,16 @@ from safetensors import SafetensorError
 from transformers import AutoConfig, AutoFeatureExtractor, PreTrainedModel, SequenceFeatureExtractor
 
 from ..common.console import print_error, without_retries
-from ..common.errors import InputError
 from ..common.hub_access import find_place
+from ..common.printable import printable
 from ..common.whole_files import file_sha256
 from ..models.packaging import flat_code
 from .command_line import add_common_arguments as add_common_arguments
+from .torch_files import ConversionError as ConversionError
+from .torch_files import check_file, check_tensors
 
 
 logger = logging.getLogger("conversion")
-
-
-class ConversionError(InputError):
-    """A checkpoint, an argument or a folder cannot be used; the message says in one line what was found."""
-
-    def __init__(self, message: str):
-        super().__init__(" ".join(message.split()))
 
 
 @dataclass(frozen=True)
@@ -124,28 +118,20 @@ def read_state_dict(path: Path) -> dict[str, torch.Tensor]:
     """
     if path.stat().st_size == 0:
         raise ConversionError(f"{path.name} is empty (0 bytes).")
-    is_archive = zipfile.is_zipfile(path)
     try:
-        # torch does not look at the checksums.
-        damaged = zipfile.ZipFile(path).testzip() if is_archive else None
-        if damaged is None:
-            with warnings.catch_warnings():
-                # About pickles that torch did not write; they are refused below, in one line.
-                warnings.simplefilter("ignore", UserWarning)
-                content = torch.load(path, map_location="cpu", weights_only=True, mmap=is_archive)
+        with warnings.catch_warnings():
+            # About pickles that torch did not write; they are refused below, in one line.
+            warnings.simplefilter("ignore", UserWarning)
+            warnings.simplefilter("ignore", DeprecationWarning)
+            limit = check_file(path)
+            content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+    except ConversionError:
+        raise
     except Exception as error:  # a damaged pickle can raise anything
-        reason = str(error)
-        if isinstance(error, pickle.UnpicklingError) and (code := re.search(r"GLOBAL (\S+)", reason)):
-            raise ConversionError(
-                f"{path.name} needs code to be read ({code[1]}), which is never run; a checkpoint of tensors only (a "
-                "state dict) is expected."
-            ) from error
-        reason = re.split(r"Check the documentation|In PyTorch 2\.6|This is an internal", reason)[0]
+        reason = re.split(r"Check the documentation|In PyTorch 2\.6|This is an internal|\(1\)", str(error))[0]
         raise ConversionError(
             f"{path.name} is truncated, damaged or not a PyTorch checkpoint ({type(error).__name__}: {reason[:200]})."
         ) from error
-    if damaged is not None:
-        raise ConversionError(f"{path.name} is damaged: the checksum of its part {damaged} is wrong.")
 
     if not isinstance(content, Mapping):
         raise ConversionError(f"{path.name} holds a {type(content).__name__}, not a state dict (names and tensors).")
@@ -154,15 +140,16 @@ def read_state_dict(path: Path) -> dict[str, torch.Tensor]:
     for name, value in content.items():
         if not isinstance(name, str) or not isinstance(value, torch.Tensor):
             raise ConversionError(
-                f"{path.name} is not a state dict: under {name!r} it holds a {type(value).__name__}, not a tensor."
+                f"{path.name} is not a state dict: under {name!r:.100} it holds a {type(value).__name__}, not a tensor."
             )
+    check_tensors(path, content.items(), limit)
     prefix = "module." if all(name.startswith("module.") for name in content) else ""
     return {name.removeprefix(prefix): value.detach() for name, value in content.items()}
 
 
 def listed(names: Collection[str], limit: int = 6) -> str:
     """`names` for a message: the first few, and how many more there are."""
-    shown = ", ".join(sorted(names)[:limit])
+    shown = ", ".join(printable(name, 100) for name in sorted(names)[:limit])
     return shown if len(names) <= limit else f"{shown} and {len(names) - limit} more"
 
 
