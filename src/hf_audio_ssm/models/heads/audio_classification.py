@@ -10,10 +10,12 @@ from transformers.processing_utils import Unpack
 from transformers.utils import TransformersKwargs
 from transformers.utils.generic import can_return_tuple
 
+from ..patch_encoder.patch_tokens import check_spectrograms, check_tensors
 from .classification_heads import CLASSIFICATION_HEADS
 from .classifier import PatchEncoderClassifier
 from .configuration_classifier import ClassifierConfig
 from .head import ClassificationHead
+from .label_forms import deciding, read_clip_labels
 
 
 @dataclass
@@ -54,9 +56,9 @@ class PatchEncoderForAudioClassification(PatchEncoderClassifier):
             input_values (`torch.Tensor` of shape `(batch_size, frames, num_mel_bins)`):
                 Normalised log-mel spectrogram from the feature extractor.
             labels (`torch.Tensor` of shape `(batch_size,)` or `(batch_size, num_labels)`, *optional*):
-                `config.problem_type` decides: class indices, also of shape `(batch_size, 1)`, or shares of the classes
-                (single-label); zeros and ones for each class (multi-label); or numbers (regression). Without a problem type,
-                `num_labels == 1` means regression, integer labels mean single-label, and others multi-label.
+                `config.problem_type` decides: class indices (any integers), also of shape `(batch_size, 1)`, or shares of
+                the classes (single-label); zeros and ones for each class (multi-label); or numbers (regression). Without a
+                problem type, `num_labels == 1` means regression, integer labels mean single-label, and others multi-label.
             attention_mask (`torch.Tensor` of shape `(batch_size, frames)`, *optional*):
                 Ones, then zeros at the padded frames of shorter clips, see the encoder.
             encoder_features (`torch.Tensor`, *optional*):
@@ -67,11 +69,18 @@ class PatchEncoderForAudioClassification(PatchEncoderClassifier):
         Returns:
             [`PatchEncoderClassifierOutput`]: `logits` of shape `(batch_size, num_labels)`; `loss` if `labels` are given;
             `similarity_maps` of the prototypical head.
+
+        Raises:
+            `ValueError`, `TypeError`: for labels of another shape or type, see also the encoder.
         """
+        check_tensors(labels=labels, encoder_features=encoder_features, input_values=input_values)
         if input_values is not None and encoder_features is not None:
             raise ValueError("One of `input_values` and `encoder_features` must be given, got both.")
-        if labels is not None and self.num_labels > 1 and labels.shape[1:] == (1,) and not labels.is_floating_point():
-            labels = labels[:, 0]
+        if input_values is not None:
+            check_spectrograms(input_values, self.config)
+        source = input_values if encoder_features is None else encoder_features
+        if labels is not None and source is not None:
+            labels, _ = read_clip_labels(labels, self.config.problem_type, self.num_labels, len(source))
         hidden_states = attentions = None
         if encoder_features is None:
             outputs, hidden_states = self.run_encoder(input_values, attention_mask, **kwargs)
@@ -90,12 +99,10 @@ class PatchEncoderForAudioClassification(PatchEncoderClassifier):
 
     def classification_loss(self, logits: torch.Tensor, labels: torch.Tensor, **kwargs) -> torch.Tensor:
         """The head's loss, for `config.problem_type`; where that is None, the labels decide it."""
-        if self.config.problem_type is None:
-            is_index = labels.ndim == 1 and not labels.is_floating_point()
-            kind = "single_label_classification" if is_index else "multi_label_classification"
-            self.config.problem_type = kind if self.num_labels > 1 else "regression"
+        labels, problem_type = read_clip_labels(labels, self.config.problem_type, self.num_labels, len(logits))
 
         def loss_function(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
             return self.loss_function(labels, logits, self.config, **kwargs)
 
-        return self.classifier.loss(logits, labels, loss_function)
+        with deciding(self.config, problem_type, self.num_labels):
+            return self.classifier.loss(logits, labels, loss_function)

@@ -12,10 +12,12 @@ from transformers.utils import TransformersKwargs
 from transformers.utils.generic import can_return_tuple
 
 from ...audio.frames import SECONDS_PER_FRAME
+from ..patch_encoder.patch_tokens import check_tensors
 from .classification_heads import CLASSIFICATION_HEADS
 from .classifier import PatchEncoderClassifier
 from .configuration_classifier import ClassifierConfig
 from .head import ClassificationHead
+from .label_forms import SINGLE_LABEL, deciding, read_step_labels
 from .linear_head import LinearHead
 from .time_steps import StepFeatures
 
@@ -71,7 +73,7 @@ class PatchEncoderForAudioFrameClassification(PatchEncoderClassifier):
             input_values (`torch.Tensor` of shape `(batch_size, frames, num_mel_bins)`):
                 Normalised log-mel spectrogram from the feature extractor.
             labels (`torch.Tensor` of shape `(batch_size, steps)` or `(batch_size, steps, num_labels)`, *optional*):
-                For each time step a class index (single-label), or a zero or one for each class (multi-label).
+                For each time step a class index (any integers, single-label), or a zero or one for each class (multi-label).
                 `config.problem_type` decides, or else their shape. -100 is ignored, and so is all after a clip's end.
             attention_mask (`torch.Tensor` of shape `(batch_size, frames)`, *optional*):
                 Ones, then zeros at the padded frames of shorter clips, see the encoder.
@@ -80,8 +82,10 @@ class PatchEncoderForAudioFrameClassification(PatchEncoderClassifier):
             [`PatchEncoderFrameClassifierOutput`]
 
         Raises:
-            `ValueError`: for labels of another shape, or another `config.problem_type`.
+            `ValueError`, `TypeError`: for labels of another shape or type, or another `config.problem_type`, see also the
+            encoder.
         """
+        check_tensors(labels=labels)
         outputs, hidden_states = self.run_encoder(input_values, attention_mask, **kwargs)
         steps = self.classifier.read_steps(
             outputs,
@@ -117,27 +121,15 @@ class PatchEncoderForAudioFrameClassification(PatchEncoderClassifier):
         self, logits: torch.Tensor, labels: torch.Tensor, step_attention_mask: torch.Tensor | None
     ) -> torch.Tensor:
         """Cross-entropy (single-label), or binary cross-entropy (multi-label), of the labelled time steps."""
-        if self.config.problem_type is None:
-            is_single = labels.ndim == 2
-            self.config.problem_type = f"{'single' if is_single else 'multi'}_label_classification"
-        if self.config.problem_type == "regression":
-            raise ValueError(
-                "`problem_type` must be single_label_classification or multi_label_classification for labels along time, got "
-                "'regression'."
-            )
-        is_single = self.config.problem_type == "single_label_classification"
-        expected = logits.shape[:2] if is_single else logits.shape
-        if labels.shape != expected:
-            raise ValueError(
-                f"`labels` must have the shape {tuple(expected)} for {self.config.problem_type} of {logits.shape[1]} time "
-                f"steps, got {tuple(labels.shape)}."
-            )
+        labels, problem_type = read_step_labels(labels, self.config.problem_type, logits.shape)
+        is_single = problem_type == SINGLE_LABEL
         if step_attention_mask is not None:
             mask = step_attention_mask if is_single else step_attention_mask[..., None]
             labels = torch.where(mask, labels, IGNORED_LABEL)
-        if is_single:
-            return F.cross_entropy(logits.transpose(1, 2).float(), labels.long(), ignore_index=IGNORED_LABEL)
-        is_labelled = labels != IGNORED_LABEL
-        targets = torch.where(is_labelled, labels, 0).float()
-        losses = F.binary_cross_entropy_with_logits(logits.float(), targets, reduction="none")
-        return torch.where(is_labelled, losses, 0).sum() / is_labelled.sum()
+        with deciding(self.config, problem_type, self.num_labels):
+            if is_single:
+                return F.cross_entropy(logits.transpose(1, 2).float(), labels, ignore_index=IGNORED_LABEL)
+            is_labelled = labels != IGNORED_LABEL
+            targets = torch.where(is_labelled, labels, 0)
+            losses = F.binary_cross_entropy_with_logits(logits.float(), targets, reduction="none")
+            return torch.where(is_labelled, losses, 0).sum() / is_labelled.sum()

@@ -19,6 +19,7 @@ class PatchEncoderClassifier(AdapterLabels):
     """
 
     encoder_class: type[PreTrainedModel]
+    classifier: ClassificationHead
     # The loss is a mean over clips or time steps: the Trainer has to divide it when it accumulates gradients.
     accepts_loss_kwargs = False
 
@@ -45,6 +46,8 @@ class PatchEncoderClassifier(AdapterLabels):
         returns_hidden_states = kwargs.get("output_hidden_states") or self.config.output_hidden_states
         if self.classifier.reads_hidden_states:
             kwargs["output_hidden_states"] = True
+        # Whatever the configuration says: only the model's own caller may get a tuple.
+        kwargs["return_dict"] = True
         outputs = self.base_model(input_values, attention_mask=attention_mask, **kwargs)
         return outputs, outputs.hidden_states if returns_hidden_states else None
 

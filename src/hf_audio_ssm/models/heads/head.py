@@ -155,7 +155,7 @@ class ClassificationHead(InitializedModule):
         if problem_type == "single_label_classification" and labels.ndim == 2:
             # transformers takes no shares of classes, as mixup makes them.
             return F.cross_entropy(logits, labels.to(logits.dtype))
-        if problem_type == "multi_label_classification":
+        if problem_type != "single_label_classification":
             labels = labels.to(logits.dtype)
         return loss_function(logits, labels)
 

@@ -137,7 +137,8 @@ class PrototypicalHead(ClassificationHead):
 
     def multi_hot(self, labels: torch.Tensor) -> torch.Tensor:
         """Labels as `(batch_size, num_labels)`, whether they are class indices or already that."""
-        return labels if labels.ndim == 2 else nn.functional.one_hot(labels, self.config.num_labels)
+        # The index of a clip that does not count, -100, is no class.
+        return labels if labels.ndim == 2 else nn.functional.one_hot(labels.clamp(min=0), self.config.num_labels)
 
     def orthogonality_loss(self) -> torch.Tensor:
         """How far the prototypes of each class are from being orthogonal to each other."""

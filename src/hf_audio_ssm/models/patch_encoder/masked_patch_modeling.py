@@ -15,6 +15,7 @@ from transformers.utils.generic import can_return_tuple
 
 from .configuration_patch_encoder import PatchEncoderConfig
 from .packing import group_clips
+from .patch_tokens import check_spectrograms, check_tensors
 
 
 def usual_num_masked_patches(grid: tuple[int, int]) -> int:
@@ -265,13 +266,18 @@ class PatchEncoderForPreTraining:
             raise ValueError(
                 "`input_values` must be given: a spectrogram (batch_size, frames, num_mel_bins), got None."
             )
+        check_tensors(input_values=input_values, attention_mask=attention_mask, bool_masked_pos=bool_masked_pos)
+        check_spectrograms(input_values, self.config)
         if bool_masked_pos is None:
             bool_masked_pos = self.draw_mask(input_values, attention_mask)
         else:
             bool_masked_pos = bool_masked_pos.to(device=input_values.device, dtype=torch.bool)
 
         outputs = self.base_model(
-            input_values, attention_mask=attention_mask, bool_masked_pos=bool_masked_pos, **kwargs
+            input_values,
+            attention_mask=attention_mask,
+            bool_masked_pos=bool_masked_pos,
+            **{**kwargs, "return_dict": True},
         )
         if outputs.patch_attention_mask is not None:
             bool_masked_pos = bool_masked_pos & outputs.patch_attention_mask
@@ -287,7 +293,7 @@ class PatchEncoderForPreTraining:
 
         loss = nce = mse = accuracy = None
         if return_loss:
-            patches = self.patchify(input_values).float()
+            patches = self.patchify(input_values.float())
             nce, accuracy = discriminative_loss(patches, discriminative_predictions.float(), bool_masked_pos)
             mse = generative_loss(patches, generative_predictions.float(), bool_masked_pos)
             loss = nce + self.config.generative_loss_weight * mse

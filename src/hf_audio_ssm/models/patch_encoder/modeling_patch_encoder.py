@@ -18,7 +18,7 @@ from transformers.utils.output_capturing import capture_outputs
 from .configuration_patch_encoder import PatchEncoderConfig
 from .initialized_module import InitializedModule
 from .packing import Packing, PatchEncoderOutput, pack_tokens
-from .patch_tokens import PatchEmbeddings, PatchTokenEmbeddings, pool_tokens
+from .patch_tokens import PatchEmbeddings, PatchTokenEmbeddings, check_spectrograms, check_tensors, pool_tokens
 from .saved_code import CodeIsSaved
 
 
@@ -147,13 +147,15 @@ class PatchEncoderModel:
             patches out.
 
         Raises:
-            `ValueError`: for an `attention_mask` that is not ones and then zeros, or leaves a clip nothing, and for
+            `ValueError`, `TypeError`: for an `attention_mask` that is not ones and then zeros, or leaves a clip nothing, and for
             `input_values` that are shorter than one patch.
         """
         if input_values is None:
             raise ValueError(
                 "`input_values` must be given: a spectrogram (batch_size, frames, num_mel_bins), got None."
             )
+        check_tensors(input_values=input_values, attention_mask=attention_mask, bool_masked_pos=bool_masked_pos)
+        check_spectrograms(input_values, self.config)
         hidden_states, packing = pack_tokens(self.embeddings, input_values, attention_mask, bool_masked_pos)
         kwargs["return_dict"] = True
         if packing is None:

@@ -44,6 +44,34 @@ def adapt_position_embeddings(
     return torch.cat((prefix, patches.flatten(2).transpose(1, 2)), dim=1)
 
 
+def check_tensors(**tensors: torch.Tensor | None) -> None:
+    """Refuses arguments that are given and are not tensors."""
+    for name, value in tensors.items():
+        if value is not None and not isinstance(value, torch.Tensor):
+            raise TypeError(
+                f"`{name}` must be a torch tensor, got {type(value).__name__}; feature extractors give tensors with"
+                ' `return_tensors="pt"`.'
+            )
+
+
+def check_spectrograms(input_values: torch.Tensor, config: PatchEncoderConfig) -> None:
+    """Refuses what an encoder cannot read: other shapes, lengths below one patch, integers."""
+    if input_values.ndim != 3 or input_values.shape[2] != config.num_mel_bins:
+        raise ValueError(
+            f"`input_values` must have the shape (batch_size, frames, num_mel_bins={config.num_mel_bins}), got "
+            f"{tuple(input_values.shape)}."
+        )
+    if input_values.shape[0] < 1:
+        raise ValueError(f"`input_values` must hold at least one clip, got the shape {tuple(input_values.shape)}.")
+    if input_values.shape[1] < config.patch_shape[1]:
+        raise ValueError(
+            f"`input_values` must have at least {config.patch_shape[1]} frames, the length of one patch, got "
+            f"{input_values.shape[1]}."
+        )
+    if not input_values.is_floating_point():
+        raise TypeError(f"`input_values` must be a floating-point spectrogram, got {input_values.dtype}.")
+
+
 def check_masked_positions(bool_masked_pos: torch.Tensor | None, patches_shape: tuple[int, int]) -> None:
     """Refuses a mask that does not have the shape `(batch_size, patches)`."""
     if bool_masked_pos is not None and bool_masked_pos.shape != patches_shape:
@@ -73,18 +101,7 @@ class PatchEmbeddings(nn.Module):
         Raises:
             `ValueError`: If the spectrogram has another number of bins, or is shorter than a patch.
         """
-        if input_values.ndim != 3 or input_values.shape[2] != self.config.num_mel_bins:
-            raise ValueError(
-                f"`input_values` must have the shape (batch_size, frames, num_mel_bins={self.config.num_mel_bins}), "
-                f"got {tuple(input_values.shape)}."
-            )
-        if input_values.shape[1] < self.config.patch_shape[1]:
-            raise ValueError(
-                f"`input_values` must have at least {self.config.patch_shape[1]} frames, the length of one patch, got "
-                f"{input_values.shape[1]}."
-            )
-        if not input_values.is_floating_point():
-            raise TypeError(f"`input_values` must be a floating-point spectrogram, got {input_values.dtype}.")
+        check_spectrograms(input_values, self.config)
         spectrogram = input_values.to(self.projection.weight.dtype).transpose(1, 2)
         # Frequency-major: token = row * columns + column.
         return self.projection(spectrogram.unsqueeze(1)).flatten(2).transpose(1, 2)
