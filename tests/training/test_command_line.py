@@ -4,7 +4,9 @@
 
 import dataclasses
 import json
+import re
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
 
 import pytest
@@ -159,6 +161,22 @@ def test_training_arguments_from_files(tmp_path):
         with pytest.raises(InputError, match=message) as refused:
             parse(tmp_path, f"output_dir: out\nreport_to: none\n{content}\n", kind=FineTuningFields)
         assert len(str(refused.value).splitlines()) == 1
+
+
+def test_the_file_of_the_documentation(tmp_path):
+    page = (Path(__file__).resolve().parents[2] / "docs" / "command_line.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"```text\n(include: .*?)```", page, re.DOTALL)
+    (tmp_path / "esc50.yaml").write_text("learning_rate: 1\nmodel: there\nsave_total_limit: 2\n")
+    (tmp_path / "mine.yaml").write_text(block)
+    classes = (LabelledDataFields, ClassifierFields, FineTuningFields)
+    data, classifier, training = parse_arguments(classes, [str(tmp_path / "mine.yaml"), "--report_to", "none"], "")
+    assert (data.data, classifier.model, training.learning_rate, training.save_total_limit) == (
+        "recordings",
+        "there",
+        1e-4,
+        None,
+    )
+    assert classifier.overrides == {"num_prototypes": 10}
 
 
 @pytest.mark.parametrize(
