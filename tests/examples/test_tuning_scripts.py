@@ -29,7 +29,7 @@ from hf_audio_ssm.data.augmentation import VaryRecordings
 from hf_audio_ssm.data.labelled import LabelledDataArguments
 from hf_audio_ssm.hub.adapters import load_adapted
 from hf_audio_ssm.training.classifiers import ClassifierArguments
-from hf_audio_ssm.training.command_line import parse_arguments
+from hf_audio_ssm.training.command_line import complete_classes, parse_arguments
 from hf_audio_ssm.training.comparison import ComparisonArguments
 from hf_audio_ssm.training.fine_tuning import FineTuningTrainer
 
@@ -383,7 +383,7 @@ def test_a_mean_that_is_infinite_has_no_deviation():
 
 
 def test_arguments_do_not_clash():
-    parser = HfArgumentParser((run_lora.AdapterArguments, *run_audio_classification.ARGUMENTS))
+    parser = HfArgumentParser(complete_classes(run_lora.ARGUMENTS))
     assert {"--rank", "--learning_rate"} <= set(parser.format_usage().replace("[", " ").split())
 
 
