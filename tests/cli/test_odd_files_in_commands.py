@@ -148,6 +148,8 @@ def test_names_of_others_are_printable(classifier, capsys, tmp_path):
     assert main(["classify", "-m", classifier, "--json", "--device", "cpu", str(tmp_path / "in")]) == 3
     files = [json.loads(line)["file"] for line in capsys.readouterr().out.splitlines()]
     assert os.path.join(tmp_path / "in", name) in files
+    assert main(["info", classifier, "--device", "cpu"]) == 0
+    assert r"labels   2: a\x1b[31m\nb, low" in capsys.readouterr().out
 
 
 def test_a_classifier_of_frames_does_not_label_clips(frame_classifier, capsys, tmp_path):

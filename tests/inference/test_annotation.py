@@ -7,6 +7,7 @@ import json
 import math
 import os
 import time
+import warnings
 from types import SimpleNamespace
 
 import numpy as np
@@ -399,3 +400,21 @@ def test_bad_arguments_are_refused_before_anything_is_read(checkpoint, recording
     ]:
         with pytest.raises(error, match=message):
             hf_audio_ssm.annotate(**{"audio": recording, "model": checkpoint, **arguments})
+
+
+def test_labels_and_names_of_others_are_printable(tmp_path):
+    """In what a terminal may show; the tables hold them as they are."""
+    label = "a\x1b[31m\nb $x$"
+    events = pd.DataFrame([(0.0, 1.0, label, 0.5)], columns=["onset", "offset", "label", "score"])
+    notes = pd.DataFrame([], columns=["onset", "offset", "kind", "detail"])
+    spectrogram, scores = np.zeros((4, 5)), np.zeros((1, 1))
+    annotation = Annotation("n\x1b[31m\nm", 1.0, events, notes, scores, [label], 1.0, 1, spectrogram)
+    annotation.write_rttm(tmp_path / "events.rttm")
+    annotation.write_audacity(tmp_path / "events.txt")
+    rttm, audacity = ((tmp_path / name).read_text() for name in ("events.rttm", "events.txt"))
+    assert rttm == r"SPEAKER n\x1b[31m_m 1 0.000 1.000 <NA> <NA> a\x1b[31m_b_$x$ 0.500 <NA>" + "\n"
+    assert audacity == "0.000000\t1.000000\t" + r"a\x1b[31m b $x$" + "\n"
+    annotation.write_table(tmp_path / "events.csv")
+    assert pd.read_csv(tmp_path / "events.csv")["label"].tolist() == [label]
+    with warnings.catch_warnings(action="error"):
+        annotation.draw(tmp_path / "events.png")

@@ -19,6 +19,7 @@ from transformers import PreTrainedModel, SequenceFeatureExtractor
 
 from .. import ops
 from ..audio.frames import FRAMES_PER_SECOND, frames_to_seconds, samples_spanned
+from ..common.printable import printable
 from ..hub.loading import load_encoder
 from ..hub.weights import task_of
 from .clips import choose_device
@@ -38,7 +39,7 @@ def measure(encoder: PreTrainedModel, feature_extractor: SequenceFeatureExtracto
     for _ in range(RUNS + 1):
         start = time.perf_counter()
         inputs = feature_extractor(clip, sampling_rate=rate, return_tensors="pt", device=encoder.device)
-        encoder(**inputs).pooler_output.cpu()
+        encoder(**inputs, return_dict=True).pooler_output.cpu()
         seconds.append(time.perf_counter() - start)
     # The first run sets things up.
     return statistics.median(seconds[1:])
@@ -107,5 +108,5 @@ def run(model: str, revision: str | None, device: str | None, json: bool) -> int
         labels = ", ".join(facts["labels"][:10])
         lines["labels"] = f"{len(facts['labels'])}: {labels}{', ...' if len(facts['labels']) > 10 else ''}"
     for name, value in lines.items():
-        print(f"{name:<8} {value}")
+        print(f"{name:<8} {printable(value)}")
     return 0

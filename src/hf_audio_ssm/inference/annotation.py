@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from ..common.printable import printable
 from ..common.whole_files import replacing
 
 
@@ -53,9 +54,9 @@ class Annotation:
 
     def write_rttm(self, path: str | os.PathLike) -> None:
         """Writes the events in NIST's Rich Transcription Time Marked format; spaces in names become underscores."""
-        name = "_".join(self.name.split()) or "audio"
+        name = printable("_".join(self.name.split())) or "audio"
         lines = [
-            f"SPEAKER {name} 1 {onset:.3f} {offset - onset:.3f} <NA> <NA> {'_'.join(label.split())} {score:.3f} <NA>\n"
+            f"SPEAKER {name} 1 {onset:.3f} {offset - onset:.3f} <NA> <NA> {printable('_'.join(label.split()))} {score:.3f} <NA>\n"
             for onset, offset, label, score in self.events.itertuples(index=False)
         ]
         _write(path, "".join(lines))
@@ -63,7 +64,7 @@ class Annotation:
     def write_audacity(self, path: str | os.PathLike) -> None:
         """Writes the events as a label track that Audacity imports."""
         lines = [
-            f"{onset:.6f}\t{offset:.6f}\t{' '.join(label.split())}\n"
+            f"{onset:.6f}\t{offset:.6f}\t{printable(' '.join(label.split()))}\n"
             for onset, offset, label in self.events[["onset", "offset", "label"]].itertuples(index=False)
         ]
         _write(path, "".join(lines))
@@ -88,7 +89,7 @@ class Annotation:
         )
         top.set(ylabel="mel bin")
         # Names may hold dollars, which do not begin formulas here, and bytes that are not UTF-8.
-        top.set_title(self.name.encode(errors="replace").decode(), parse_math=False)
+        top.set_title(printable(self.name), parse_math=False)
         # A collection for each label: thousands of single bars would take longer than annotating.
         for row, label in enumerate(self.labels):
             events = self.events[self.events["label"] == label]
@@ -104,7 +105,7 @@ class Annotation:
                 bottom.annotate(kind, (onset, len(self.labels) - 0.5), fontsize=7, color="tab:red", va="top")
                 named_until = onset + self.seconds / 20
         bottom.set(xlabel="time (s)", xlim=(0, self.seconds), ylim=(-0.5, len(self.labels) - 0.5))
-        bottom.set_yticks(range(len(self.labels)), self.labels, parse_math=False)
+        bottom.set_yticks(range(len(self.labels)), list(map(printable, self.labels)), parse_math=False)
         with replacing(path) as partial:
             figure.savefig(partial, format="png", dpi=120)
 
