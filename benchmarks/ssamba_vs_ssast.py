@@ -195,7 +195,7 @@ def classify(checkpoint: Path, seed: int, folder: Path) -> dict[str, Any]:
             encoder_epochs=FINE_TUNING_EPOCHS,
             batch_size=BATCH_SIZE,
         )
-        classifier = ClassifierArguments(model=str(checkpoint), normalization="keep")
+        classifier = ClassifierArguments(model=str(checkpoint), normalization="keep", max_length=FRAMES)
         comparison = Comparison(classifier, clips, arguments)
         splits = ("validation", "test")
         probe = {split: comparison.run("linear", seed, split=split)[0]["accuracy"] for split in splits}

@@ -206,7 +206,7 @@ def test_nothing_if_it_is_turned_off():
 def test_other_recordings_of_the_same_clips():
     """Speed, silence, level and noise each stay in their range, reach its ends, and change nothing else."""
     rate, clip = 8000, np.sin(np.arange(4000) * 0.5).astype(np.float32)
-    still = {"speed": 1.0, "silence": 0.0, "min_level_db": 0.0, "max_level_db": 0.0, "noise_p": 0.0}
+    still = {"speed": 1.0, "colour": 0.0, "silence": 0.0, "min_level_db": 0.0, "max_level_db": 0.0, "noise_p": 0.0}
 
     def draw(count=60, **settings):
         (transform, rng) = VaryRecordings(**still | settings), make_rng()
@@ -226,6 +226,11 @@ def test_other_recordings_of_the_same_clips():
         lengths = [len(changed) / rate for changed in draw(silence=0.3, max_seconds=seconds)]
         assert max(lengths) <= max(seconds, 0.5) + 2 / rate
         assert max(lengths) > max(seconds, 0.5) - 0.02
+    # The filter's gain at a sine's frequency, of 0.5 in radians a sample, is |1 + share * exp(-0.5j)|.
+    gains = [np.abs(changed[100:]).max() / np.abs(clip[100:]).max() for changed in draw(colour=0.6)]
+    least, most = (abs(1 + share * np.exp(-0.5j)) for share in (-0.6, 0.6))
+    assert least - 1e-3 <= min(gains) < least + 0.1
+    assert most - 0.1 < max(gains) <= most + 1e-3
     levels = [20 * np.log10(np.abs(changed).max() / np.abs(clip).max()) for changed in draw(min_level_db=-30.0)]
     assert -30 <= min(levels) < -27
     assert -3 < max(levels) <= 0
@@ -289,6 +294,7 @@ def test_processes_and_continued_trainings_do_not_repeat_each_other(monkeypatch)
         (lambda: SpecAugment(-1, 0), ValueError, "`frequency_mask` must not be negative, got -1"),
         (lambda: VaryRecordings(speed=0.5), ValueError, "`speed` must be a number of at least 1, got 0.5"),
         (lambda: VaryRecordings(silence=-1), ValueError, "`silence` must be a number of at least 0, got -1"),
+        (lambda: VaryRecordings(colour=1.5), ValueError, r"`colour` must be in 0 \.\.\. 1, got 1.5"),
         (lambda: VaryRecordings(noise_p=2), ValueError, r"`noise_p` must be in 0 \.\.\. 1, got 2"),
         (lambda: VaryRecordings(max_level_db=-40), ValueError, "`min_level_db` must be at most `max_level_db`"),
         (lambda: RollTime(0), ValueError, "`frames` must be at least 1, got 0"),

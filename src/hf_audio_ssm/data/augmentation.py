@@ -85,15 +85,18 @@ class EachWaveform:
 
 class VaryRecordings:
     """
-    Makes of each clip another recording: another speed, with pitch and formants, more silence around it, another level, and
-    noise. A classifier of few clips otherwise learns how they were cut and how loud they are.
+    Makes of each clip another recording: another speed, with pitch and formants, more treble or more bass, more silence around
+    it, another level, and noise. A classifier of few clips otherwise learns how they were cut and how loud they are.
 
     Args:
         speed (`float`, *optional*, defaults to 1.25): The speed is drawn from 1 / `speed` to `speed`.
+        colour (`float`, *optional*, defaults to 0.6):
+            Each sample gets a share, drawn from -`colour` to `colour`, of the one before it: a negative share favours treble, a
+            positive one bass.
         silence (`float`, *optional*, defaults to 0.3): Longest silence before and after a clip, in seconds.
         min_level_db (`float`, *optional*, defaults to -30.0): Lowest change of the level, in decibels.
         max_level_db (`float`, *optional*, defaults to 6.0): Highest change of the level.
-        noise_p (`float`, *optional*, defaults to 0.5): Share of clips with noise. The others keep digital silence.
+        noise_p (`float`, *optional*, defaults to 0.7): Share of clips with noise. The others keep digital silence.
         min_snr_db (`float`, *optional*, defaults to 5.0): Lowest level of a clip above its noise, in decibels.
         max_snr_db (`float`, *optional*, defaults to 50.0): Highest level of a clip above its noise.
         max_seconds (`float`, *optional*):
@@ -105,10 +108,11 @@ class VaryRecordings:
     def __init__(
         self,
         speed: float = 1.25,
+        colour: float = 0.6,
         silence: float = 0.3,
         min_level_db: float = -30.0,
         max_level_db: float = 6.0,
-        noise_p: float = 0.5,
+        noise_p: float = 0.7,
         min_snr_db: float = 5.0,
         max_snr_db: float = 50.0,
         max_seconds: float | None = None,
@@ -116,7 +120,8 @@ class VaryRecordings:
         for name, value, least in (("speed", speed, 1), ("silence", silence, 0)):
             if not least <= value < math.inf:
                 raise ValueError(f"`{name}` must be a number of at least {least}, got {value!r}.")
-        self.speed, self.silence, self.max_seconds = speed, silence, max_seconds
+        self.speed, self.colour = speed, _check_share("colour", colour)
+        self.silence, self.max_seconds = silence, max_seconds
         self.level_range = _check_range("level_db", min_level_db, max_level_db)
         self.noise_p = _check_share("noise_p", noise_p)
         self.snr_range = _check_range("snr_db", min_snr_db, max_snr_db)
@@ -131,7 +136,7 @@ class VaryRecordings:
         """Its settings, in words."""
         low, high = self.level_range
         return (
-            f"speed {1 / self.speed:g} to {self.speed:g}, up to {self.silence:g} s of silence before and after, level "
+            f"speed {1 / self.speed:.2g} to {self.speed:.3g}, treble and bass, up to {self.silence:g} s of silence before and after, level "
             f"{low:g} to {high:g} dB, noise in {self.noise_p:.0%} of the clips"
         )
 
@@ -141,6 +146,7 @@ class VaryRecordings:
         changed = soxr.resample(waveform, speed * sampling_rate, sampling_rate, quality="LQ")
         # The shortest clips have no sample left at a higher speed.
         waveform = changed if len(changed) else waveform
+        waveform = waveform + rng.uniform(-self.colour, self.colour) * np.pad(waveform, (1, 0))[:-1]
         silences = rng.uniform(0, self.silence, size=2)
         if self.max_seconds is not None and silences.any():
             room = max(0.0, self.max_seconds - len(waveform) / sampling_rate)
