@@ -7,6 +7,7 @@ import sys
 import threading
 import tracemalloc
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -143,3 +144,16 @@ def test_only_decoders_are_silent(capfd):
     assert out == "python\n"
     assert err.splitlines()[:3] == ["python", "system", "thread"]
     assert err.splitlines()[3].startswith("shown: ")
+
+
+def test_threads_read_at_once(tmp_path):
+    """Also while one of them makes a decoder complain."""
+    paths = [
+        path for path, file in write_odd_files(tmp_path).items() if file.samples and path.suffix in (".mp3", ".wav")
+    ]
+    expected = [read_clip(path, 16_000) for path in paths]
+    with ThreadPoolExecutor(8) as threads:
+        found = list(threads.map(lambda path: read_clip(path, 16_000), paths * 3))
+    for clip, other in zip(expected * 3, found, strict=True):
+        np.testing.assert_array_equal(other.samples, clip.samples)
+        assert other.notes == clip.notes

@@ -93,6 +93,10 @@ def _waves() -> dict[str, OddFile]:
         "odd_chunk.wav": OddFile(wav[:12] + b"junk" + struct.pack("<I", 3) + b"abc\0" + wav[12:]),
         "thousands_of_chunks.wav": OddFile(wav[:12] + b"junk\0\0\0\0" * 3000 + wav[12:]),
         "garbage_behind.wav": OddFile(wav + b"garbage" * 100),
+        "more_audio_behind.wav": OddFile(
+            wav + wav[44:8044], said="is followed by 8000 bytes that are no part of it, and not read"
+        ),
+        "padded.wav": OddFile(wav + bytes(30_000)),
         "two_in_one.wav": OddFile(
             wav + wav, said=f"is followed by another file of {len(wav)} bytes, which is not read"
         ),
@@ -135,6 +139,7 @@ def _others() -> dict[str, OddFile]:
     claiming = patched(patched(flac, 21, bytes([flac[21] | 0x0F])), 22, b"\xff" * 4)
     no_end = "is cut off: its Ogg stream has no end"
     vorbis, opus = encode("OGG", "VORBIS", 6), encode("OGG", "OPUS", 6)
+    link = encode("OGG", "VORBIS", 2)
     mp3 = encode("MP3")
     quiet_first = io.BytesIO()
     samples = np.random.default_rng(0).normal(0, 0.1, NUM_SAMPLES).astype(np.float32)
@@ -174,12 +179,21 @@ def _others() -> dict[str, OddFile]:
         "garbage_behind.ogg": OddFile(vorbis + b"garbage" * 100, 6 * RATE),
         "whole.opus": OddFile(opus, 6 * RATE),
         "half.opus": OddFile(half(opus), 2 * RATE, no_end, RATE),
-        "chained.ogg": OddFile(vorbis + encode("OGG", "VORBIS", 2), 8 * RATE),
+        "chained_with_damage.ogg": OddFile(
+            vorbis + patched(link, 30, bytes(20)) + link,
+            8 * RATE,
+            f"is damaged: {len(link)} bytes of a link of its Ogg chain cannot be read",
+        ),
+        "chained.ogg": OddFile(vorbis + link, 8 * RATE),
         "whole.mp3": OddFile(mp3),
         "half.mp3": OddFile(half(mp3), 12_000, cut, 2500),
         "damaged.mp3": OddFile(patched(mp3, len(mp3) // 2, bytes(1000)), 20_000, cut, 4000),
         "no_length.mp3": OddFile(without_info(mp3), tolerance=4000),
         "variable_rate_no_length.mp3": OddFile(without_info(quiet_first.getvalue()), tolerance=4000),
+        "two_in_one.mp3": OddFile(
+            mp3 + mp3, said=f"is followed by another file of {len(mp3)} bytes, which is not read"
+        ),
+        "claims_2_32.mp3": OddFile(patched(mp3, mp3.index(b"Xing") + 8, b"\xff" * 4), said=cut, tolerance=2304),
         "zeros_first.mp3": OddFile(bytes(1000) + mp3),
         "tagged.mp3": OddFile(b"ID3\x04\0\0\0\0\0\x64" + bytes(100) + mp3 + b"TAG" + bytes(125)),
     }

@@ -20,6 +20,9 @@ from .mpeg import find_mpeg
 UNKNOWN_SIZES = (0x7FFFF000, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF, 2**64 - 1)
 # More chunks before the audio are not looked through.
 MAX_CHUNKS = 1000
+CHUNK_NAME = re.compile(rb"[ -~]{4}")
+# Less behind the audio is a tag, or rubbish.
+MIN_APPENDED_BYTES = 1024
 # What the beginning of a file that is no audio says it is.
 OTHER_KINDS = (
     (b"version https://git-lfs", "a Git LFS pointer: the file itself was not fetched"),
@@ -197,17 +200,21 @@ class Layout:
     missing: float = 0.0
 
 
+# How chunks are written: the form of their heads, the bytes of it that a size counts, and what they are padded to.
+_RIFF, _BIG_RIFF, _W64, _CAF = ("<4sI", 0, 2), (">4sI", 0, 2), ("<16sQ", 24, 8), (">4sQ", 0, 1)
+
+
 @dataclass
 class _Data:
-    """The audio of an uncompressed file: the place and form of its size, the size, and where it begins."""
+    """The audio of an uncompressed file: the place and form of its size, the size, and where the audio begins."""
 
     size_at: int
     form: str
     size: int
     start: int
-    # What the size counts beside the audio.
-    overhead: int = 0
-    chunk_form: str = "<4sI"
+    # Bytes that the size counts beside the audio.
+    overhead: int
+    chunks: tuple[str, int, int] | None
 
 
 def find_layout(file: BinaryIO) -> Layout:
@@ -227,7 +234,9 @@ def find_layout(file: BinaryIO) -> Layout:
         return _fit_data(file, beginning, data, end)
     mpeg = find_mpeg(file, beginning, end)
     if mpeg is not None:
-        return Layout([Section(file, mpeg.start, end, prefix=mpeg.prefix)], mpeg.start == 0 and not mpeg.prefix)
+        section = Section(file, mpeg.start, end, prefix=mpeg.prefix)
+        faults = [_appended(mpeg.appended)] if mpeg.appended else []
+        return Layout([section], mpeg.start == 0 and not mpeg.prefix, faults=faults)
     return Layout([Section(file, 0, end)], is_known=False)
 
 
@@ -247,33 +256,38 @@ def _chunks(file: BinaryIO, position: int, end: int, form: str, overhead: int, p
         position += -position % padding
 
 
+def _appended(size: int, is_file: bool = True) -> tuple[str, str]:
+    what = f"another file of {size} bytes, which is" if is_file else f"{size} bytes that are no part of it, and"
+    return "appended", f"is followed by {what} not read"
+
+
 def _find_data(file: BinaryIO, beginning: bytes, end: int) -> _Data | None:
     """The audio of a WAV, RF64, W64, AIFF, AU or CAF file."""
     magic, kind = beginning[:4], beginning[8:12]
     if magic in (b"RIFF", b"RIFX", b"RF64", b"BW64") and kind == b"WAVE":
-        order, long_sizes = ">" if magic == b"RIFX" else "<", None
-        for name, size, place in _chunks(file, 12, end, f"{order}4sI", 0, 2):
+        chunks, long_size_at = _BIG_RIFF if magic == b"RIFX" else _RIFF, None
+        for name, size, place in _chunks(file, 12, end, *chunks):
             if name == b"ds64":
-                long_sizes = place + 16
-            elif name == b"data" and long_sizes is not None and size == 0xFFFFFFFF:
-                return _Data(long_sizes, "<Q", _read_number(file, long_sizes, "<Q"), place + 8)
+                long_size_at = place + 16
+            elif name == b"data" and long_size_at is not None and size == 0xFFFFFFFF:
+                return _Data(long_size_at, "<Q", _read_number(file, long_size_at, "<Q"), place + 8, 0, chunks)
             elif name == b"data":
-                return _Data(place + 4, f"{order}I", size, place + 8, chunk_form=f"{order}4sI")
+                return _Data(place + 4, chunks[0][0] + "I", size, place + 8, 0, chunks)
     elif magic == b"FORM" and kind in (b"AIFF", b"AIFC"):
-        for name, size, place in _chunks(file, 12, end, ">4sI", 0, 2):
+        for name, size, place in _chunks(file, 12, end, *_BIG_RIFF):
             if name == b"SSND":
-                return _Data(place + 4, ">I", size, place + 16, overhead=8, chunk_form=">4sI")
+                return _Data(place + 4, ">I", size, place + 16, 8, _BIG_RIFF)
     elif magic == b"riff":
-        for name, size, place in _chunks(file, 40, end, "<16sQ", 24, 8):
+        for name, size, place in _chunks(file, 40, end, *_W64):
             if name[:4] == b"data":
-                return _Data(place + 16, "<Q", size + 24, place + 24, overhead=24, chunk_form="<16sQ")
+                return _Data(place + 16, "<Q", size + 24, place + 24, 24, _W64)
     elif magic == b".snd":
         start, size = _read_number(file, 4, ">I"), _read_number(file, 8, ">I")
-        return _Data(8, ">I", size, start) if 24 <= start <= end else None
+        return _Data(8, ">I", size, start, 0, None) if 24 <= start <= end else None
     elif magic == b"caff":
-        for name, size, place in _chunks(file, 8, end, ">4sq", 0, 1):
+        for name, size, place in _chunks(file, 8, end, *_CAF):
             if name == b"data":
-                return _Data(place + 4, ">Q", size % 2**64, place + 16, overhead=4, chunk_form=">4sQ")
+                return _Data(place + 4, ">Q", size, place + 16, 4, _CAF)
     return None
 
 
@@ -285,57 +299,50 @@ def _read_number(file: BinaryIO, position: int, form: str) -> int:
 
 def _fit_data(file: BinaryIO, beginning: bytes, data: _Data, end: int) -> Layout:
     """Compares the size of the audio in a header with the file's own."""
-    # The audio begins behind what the size also counts, but W64 and CAF count from elsewhere.
-    held = end - data.start
-    promised = data.size - data.overhead
+    held, promised = end - data.start, data.size - data.overhead
     whole = Section(file, 0, end)
-    if promised <= 0 < held and data.size != 2**64 - 1:
+    if promised <= 0 < held:
         if _are_chunks(file, data, end):
             return Layout([whole])
         # What a recorder leaves that lost its power: it writes the sizes last.
-        largest = held + data.overhead if data.form.endswith("Q") else 2**32 - 1
-        patch = struct.pack(data.form, largest)
         faults = [("truncated", "was never finished: its header tells of no audio")]
-        return Layout([Section(file, 0, end, {data.size_at: patch})], False, faults=faults)
-    if data.size in UNKNOWN_SIZES and promised > held:
-        return _with_held_size(file, beginning, data, end)
+        largest = held + data.overhead if data.form.endswith("Q") else 2**32 - 1
+        return Layout([_with_size(whole, data, largest)], False, faults=faults)
     if promised > held:
-        layout = _with_held_size(file, beginning, data, end)
-        layout.missing = 1 - max(0, held) / promised
-        if held <= 0:
-            layout.faults.append(("truncated", "is cut off before its audio"))
+        # libsndfile corrects all sizes itself but those of CAF.
+        is_caf = beginning.startswith(b"caff")
+        layout = Layout([_with_size(whole, data, held + data.overhead) if is_caf else whole], not is_caf)
+        if data.size not in UNKNOWN_SIZES:
+            layout.missing = 1 - max(0, held) / promised
+            if held <= 0:
+                layout.faults.append(("truncated", "is cut off before its audio"))
         return layout
     following = data.start + promised + promised % 2
-    if beginning.startswith(b"RIFF") and end - following >= 12:
+    if data.chunks in (_RIFF, _BIG_RIFF) and end - following >= MIN_APPENDED_BYTES:
         file.seek(following)
-        if file.read(4) == b"RIFF":
+        name = file.read(4)
+        if name == b"RIFF":
             # libsndfile refuses such a file.
-            fault = ("appended", f"is followed by another file of {end - following} bytes, which is not read")
-            return Layout([Section(file, 0, following)], False, faults=[fault])
+            return Layout([Section(file, 0, following)], False, faults=[_appended(end - following)])
+        if not CHUNK_NAME.fullmatch(name) and name.strip(b"\0"):
+            return Layout([whole], faults=[_appended(end - following, is_file=False)])
     return Layout([whole])
 
 
-def _with_held_size(file: BinaryIO, beginning: bytes, data: _Data, end: int) -> Layout:
-    """The whole file; libsndfile corrects all sizes itself but those of CAF."""
-    if not beginning.startswith(b"caff"):
-        return Layout([Section(file, 0, end)])
-    size = struct.pack(data.form, end - data.start + data.overhead)
-    return Layout([Section(file, 0, end, {data.size_at: size})], False)
+def _with_size(section: Section, data: _Data, size: int) -> Section:
+    return Section(section.file, section.start, section.end, {data.size_at: struct.pack(data.form, size)})
 
 
 def _are_chunks(file: BinaryIO, data: _Data, end: int) -> bool:
     """Whether what follows an empty chunk of audio is further chunks, up to the file's end."""
-    if data.chunk_form == "<4sI" and data.form == "<Q":
-        form, overhead, padding = "<4sI", 0, 2
-    else:
-        form = data.chunk_form
-        overhead, padding = (24, 8) if form == "<16sQ" else (0, 1 if form == ">4sQ" else 2)
-    reached = data.start
-    for name, size, place in _chunks(file, data.start, end, form, overhead, padding):
-        if not re.fullmatch(rb"[ -~]{4}", name[:4]) or size < 0:
+    if data.chunks is None:
+        return False
+    reached, head = data.start, struct.calcsize(data.chunks[0])
+    for name, size, place in _chunks(file, data.start, end, *data.chunks):
+        if not CHUNK_NAME.fullmatch(name[:4]) or size < 0:
             return False
-        reached = place + struct.calcsize(form) + size
-    return data.start < reached <= end + padding and end - reached < struct.calcsize(form)
+        reached = place + head + size
+    return data.start < reached <= end + data.chunks[2] and end - reached < head
 
 
 def _split_chain(file: BinaryIO, end: int) -> Layout:

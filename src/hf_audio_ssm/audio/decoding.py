@@ -150,8 +150,13 @@ def open_clip(clip: str | os.PathLike | Mapping[str, Any]) -> Sound:
     source: Any = clip
     if isinstance(clip, Mapping):
         source = clip["bytes"] if clip.get("bytes") is not None else clip.get("path")
-    if source is None:
-        raise ClipError(clip_name(clip), "holds no audio; expected array, bytes or path")
+    if isinstance(source, (bytearray, memoryview)):
+        source = bytes(source)
+    if not isinstance(source, (str, os.PathLike, bytes)):
+        found = "nothing" if source is None else type(source).__name__
+        raise ClipError(
+            clip_name(clip), f"holds no audio: expected a path, or a row with array, bytes or path, got {found}"
+        )
     return Sound(source, clip_name(clip))
 
 

@@ -40,10 +40,12 @@ class Mpeg(NamedTuple):
     Args:
         start (`int`): The first byte to read: 0, or what lies before the first frame is left out.
         prefix (`bytes`): The frame to read before it; empty if the file tells the number itself.
+        appended (`int`, *optional*, defaults to 0): Bytes of another file that follows, which decoders do not read.
     """
 
     start: int
     prefix: bytes
+    appended: int = 0
 
 
 def _parse(header: bytes) -> _Frame | None:
@@ -143,9 +145,13 @@ def find_mpeg(file: BinaryIO, beginning: bytes, end: int) -> Mpeg | None:
     if found is None:
         return None
     start, content, frame = found
-    tag = content[4 + frame.side : 4 + frame.side + 8]
-    if tag[:4] in (b"Xing", b"Info") and len(tag) == 8 and tag[7] & 1:
-        return Mpeg(0 if is_tagged or start == 0 else start, b"")
+    tag = content[4 + frame.side : 4 + frame.side + 16]
+    if tag[:4] in (b"Xing", b"Info") and len(tag) == 16 and tag[7] & 1:
+        # With both flags, the number of bytes follows that of frames.
+        size = struct.unpack(">I", tag[12:])[0] if tag[7] & 2 else 0
+        following = _find_first(file, start + size, end) if 0 < size < end - start else None
+        appended = end - following[0] if following is not None else 0
+        return Mpeg(0 if is_tagged or start == 0 else start, b"", appended)
     if frame.layer != 3:
         # Their bit rate is constant, so decoders estimate well.
         return Mpeg(start, b"")

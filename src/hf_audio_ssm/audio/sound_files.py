@@ -104,6 +104,15 @@ def check_path(path: str | os.PathLike, name: str, pipes: bool = False) -> None:
         raise ClipError(name, "the file is empty")
 
 
+class _Link(NamedTuple):
+    """What the header of a file, or of a link of a chained one, claims."""
+
+    section: Section
+    frames: int
+    samplerate: int
+    format: str
+
+
 class Sound:
     """
     An open audio file.
@@ -193,7 +202,7 @@ class Sound:
         if generator is None and promised >= UNKNOWN_FRAMES:
             reasons: list[str] = []
             read = 0
-            for samples, _ in self._decode(self._links[0], reasons, wanted):
+            for samples, _ in self._decode(self._first, reasons, wanted):
                 read += samples.shape[1]
                 yield samples, rate
             if read < wanted:
@@ -224,9 +233,28 @@ class Sound:
         self._layout = find_layout(file)
         if kind is not None and not self._layout.is_known:
             raise ClipError(self.name, f"cannot be read as audio (not audio: begins like {kind})")
-        self._links = [self._open_link(section, self._stack) for section in self._layout.sections]
-        for link in self._links:
-            self._check_header(link)
+        # The first stays open: most files have no other.
+        self._first = self._open_link(self._layout.sections[0], self._stack)
+        self._links = [self._describe(self._layout.sections[0], self._first)]
+        for section in self._layout.sections[1:]:
+            try:
+                with ExitStack() as stack:
+                    self._links.append(self._describe(section, self._open_link(section, stack)))
+            except (sf.LibsndfileError, ClipError):
+                fault = f"is damaged: {section.end - section.start} bytes of a link of its Ogg chain cannot be read"
+                self._layout.faults.append(("truncated", fault))
+
+    def _describe(self, section: Section, file: SoundFile) -> _Link:
+        """What a header claims, if that is possible."""
+        if not MIN_RATE <= file.samplerate <= MAX_RATE:
+            raise ClipError(
+                self.name,
+                f"its header claims a sampling rate of {file.samplerate} Hz; expected {MIN_RATE} to {MAX_RATE}",
+            )
+        most = min(MAX_CHANNELS, max(file.frames, MAX_CHANNELS_OF_SHORT_SOUNDS))
+        if file.channels > most:
+            raise ClipError(self.name, f"its header claims {file.channels} channels; expected at most {most}")
+        return _Link(section, file.frames, file.samplerate, file.format)
 
     def _open_link(self, section: Section, stack: ExitStack) -> SoundFile:
         source: Any = io.BufferedReader(section.reopened())
@@ -235,16 +263,6 @@ class Sound:
             source = stack.enter_context(open(self._path, "rb", buffering=0)).fileno()
         with without_decoder_messages():
             return stack.enter_context(SoundFile(source, closefd=False))
-
-    def _check_header(self, link: SoundFile) -> None:
-        if not MIN_RATE <= link.samplerate <= MAX_RATE:
-            raise ClipError(
-                self.name,
-                f"its header claims a sampling rate of {link.samplerate} Hz; expected {MIN_RATE} to {MAX_RATE}",
-            )
-        most = min(MAX_CHANNELS, max(link.frames, MAX_CHANNELS_OF_SHORT_SOUNDS))
-        if link.channels > most:
-            raise ClipError(self.name, f"its header claims {link.channels} channels; expected at most {most}")
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
@@ -265,39 +283,39 @@ class Sound:
 
     def _lengths(self) -> list[int]:
         """The frames that each link holds."""
-        return [self._length(section, link) for section, link in zip(self._layout.sections, self._links, strict=True)]
+        return [self._length(link) for link in self._links]
 
-    def _length(self, section: Section, link: SoundFile) -> int:
+    def _length(self, link: _Link) -> int:
         # Other handles, so that reading goes on where it was.
         with self._translated(), ExitStack() as stack:
-            other = self._open_link(section, stack)
-            if other.seekable() and other.frames and self._reaches_end(other):
-                return other.frames
+            file = self._open_link(link.section, stack)
+            if file.seekable() and file.frames and self._reaches_end(file):
+                return file.frames
         with self._translated(), ExitStack() as stack:
-            return sum(samples.shape[1] for samples, _ in self._decode(self._open_link(section, stack), []))
+            return sum(samples.shape[1] for samples, _ in self._decode(self._open_link(link.section, stack), []))
 
     @staticmethod
-    def _reaches_end(link: SoundFile) -> bool:
+    def _reaches_end(file: SoundFile) -> bool:
         try:
             with without_decoder_messages():
-                link.seek(max(0, link.frames - 1 - TOLERATED_FRAMES.get(link.format, 0)))
-                return len(link.read(1)) > 0
+                file.seek(max(0, file.frames - 1 - TOLERATED_FRAMES.get(file.format, 0)))
+                return len(file.read(1)) > 0
         except sf.LibsndfileError:
             return False
 
     def _decode(
-        self, link: SoundFile, reasons: list[str], wanted: int | None = None
+        self, file: SoundFile, reasons: list[str], wanted: int | None = None
     ) -> Iterator[tuple[np.ndarray, int]]:
-        """Blocks of a link from where it stands, up to `wanted` frames; `reasons` receives why they end early."""
-        rate, left = link.samplerate, link.frames if wanted is None else wanted
-        most = max(1, min(round(self.block_seconds * rate), MAX_BLOCK_VALUES // link.channels))
+        """Blocks of a file from where it stands, up to `wanted` frames; `reasons` receives why they end early."""
+        rate, left = file.samplerate, file.frames if wanted is None else wanted
+        most = max(1, min(round(self.block_seconds * rate), MAX_BLOCK_VALUES // file.channels))
         while left > 0:
             # NaN marks what an error left unread.
-            block = np.full((min(left, most), link.channels), np.nan, dtype=np.float32)
+            block = np.full((min(left, most), file.channels), np.nan, dtype=np.float32)
             count = len(block)
             try:
                 with without_decoder_messages():
-                    count = len(link.read(out=block))
+                    count = len(file.read(out=block))
             except (RuntimeError, OSError) as error:
                 is_empty = np.isnan(block).all(axis=1)
                 count = int(is_empty.argmax()) if is_empty.any() else count
@@ -310,42 +328,44 @@ class Sound:
 
     def _read_whole(self) -> Iterator[tuple[np.ndarray, int]]:
         lengths, why = [], []
-        for link in self._links:
+        for index, link in enumerate(self._links):
             reasons: list[str] = []
             lengths.append(0)
-            for samples, rate in self._decode(link, reasons):
-                lengths[-1] += samples.shape[1]
-                yield samples, rate
+            with ExitStack() as stack:
+                file = self._open_link(link.section, stack) if index else self._first
+                for samples, rate in self._decode(file, reasons):
+                    lengths[-1] += samples.shape[1]
+                    yield samples, rate
             why.append(reasons)
         self._note_faults(lengths, why)
         self._refuse_nothing(lengths)
 
     def _read_range(self, start: int, wanted: int) -> Iterator[tuple[np.ndarray, int]]:
-        for section, link in zip(self._layout.sections, self._links, strict=True):
-            if wanted <= 0:
-                return
-            if start >= link.frames:
-                start -= link.frames
-                continue
-            reasons: list[str] = []
-            with ExitStack() as stack:
-                if start and link.seekable():
-                    with self._translated(), without_decoder_messages():
-                        link.seek(start)
-                elif start:
-                    link = self._open_link(section, stack)
-                    for _ in self._decode(link, reasons, start):
-                        pass
-                count = min(wanted, link.frames - start)
-                for samples, rate in self._decode(link, reasons, count):
-                    wanted -= samples.shape[1]
-                    count -= samples.shape[1]
-                    yield samples, rate
-            if reasons and count:
-                end = link.frames / link.samplerate
-                detail = f"is damaged: {count / link.samplerate:.2f} s before {end:.2f} s cannot be read"
-                self.notes.append(Note(0.0, end, "truncated", detail))
-            start = 0
+        for link in self._links:
+            count = min(wanted, link.frames - start)
+            if count > 0:
+                reasons: list[str] = []
+                with ExitStack() as stack:
+                    for samples, rate in self._decode(self._open_at(link, start, stack), reasons, count):
+                        wanted -= samples.shape[1]
+                        count -= samples.shape[1]
+                        yield samples, rate
+                if reasons and count:
+                    end = link.frames / link.samplerate
+                    detail = f"is damaged: {count / link.samplerate:.2f} s before {end:.2f} s cannot be read"
+                    self.notes.append(Note(0.0, end, "truncated", detail))
+            start = max(0, start - link.frames)
+
+    def _open_at(self, link: _Link, start: int, stack: ExitStack) -> SoundFile:
+        with self._translated():
+            file = self._first if link is self._links[0] else self._open_link(link.section, stack)
+            if start and file.seekable():
+                with without_decoder_messages():
+                    file.seek(start)
+            elif start:
+                for _ in self._decode(file, [], start):
+                    pass
+        return file
 
     def _refuse_nothing(self, lengths: list[int]) -> None:
         if not any(lengths):
