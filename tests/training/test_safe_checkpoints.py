@@ -241,6 +241,23 @@ def test_killed_at_any_step_of_saving_it_continues(clips, encoder, out, method, 
     assert ("checkpoint-4 is incomplete" in capsys.readouterr().out) == (began and step[1] != "save_model")
 
 
+@pytest.mark.parametrize("method", ["full"], indirect=True)
+def test_killed_while_it_saves_for_the_first_time_it_begins_again(
+    clips, encoder, tmp_path, method, monkeypatch, capsys
+):
+    def kill(*arguments, **kwargs):
+        raise KilledError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(exact_trainer, "write_manifest", kill)
+        with pytest.raises(KilledError):
+            make(clips, encoder, tmp_path, method, save_strategy="steps", save_steps=1).train()
+    make(clips, encoder, tmp_path, method).train(resume_from_checkpoint=True)
+    assert re.search(r"checkpoint-1 is incomplete: .*. Starting from the beginning\n", capsys.readouterr().out)
+    with pytest.raises(InputError, match="checkpoint-1 is incomplete"):
+        make(clips, encoder, tmp_path, method).train(resume_from_checkpoint=str(tmp_path / "checkpoint-1"))
+
+
 def test_what_training_cannot_continue_from_is_said(clips, encoder, tmp_path, method):
     make(clips, encoder, tmp_path, method, save_strategy="steps", save_steps=2, save_only_model=True).train()
     with pytest.raises(InputError, match="checkpoint-2 has no optimizer.pt, .* --save_only_model"):

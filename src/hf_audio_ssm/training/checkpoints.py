@@ -23,8 +23,10 @@ from ..common.whole_files import file_sha256
 T = TypeVar("T")
 
 MANIFEST = "manifest.json"
+# In a checkpoint while it is written.
+UNFINISHED = ".unfinished"
 # Cards are rewritten at any time, and nothing reads them back.
-NOT_LISTED = (MANIFEST, "README.md")
+NOT_LISTED = (MANIFEST, UNFINISHED, "README.md")
 
 
 def _files_in(folder: Path) -> set[str]:
@@ -35,6 +37,13 @@ def _files_in(folder: Path) -> set[str]:
     return found - set(NOT_LISTED)
 
 
+def begin_checkpoint(folder: Path) -> None:
+    """Marks a checkpoint as unfinished, until [`write_manifest`]; what an earlier run left there is no longer whole."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / UNFINISHED).touch()
+    (folder / MANIFEST).unlink(missing_ok=True)
+
+
 def write_manifest(folder: Path) -> None:
     """Writes the sizes and the hashes of all files in a checkpoint: the last file that is written, which makes it complete."""
     files = {
@@ -42,6 +51,7 @@ def write_manifest(folder: Path) -> None:
         for name in sorted(_files_in(folder))
     }
     write_text(folder / MANIFEST, json.dumps({"files": files}, indent=2))
+    (folder / UNFINISHED).unlink(missing_ok=True)
 
 
 def check_manifest(folder: Path) -> None:
@@ -87,7 +97,7 @@ def newest_complete(folders: Sequence[Path], say: Callable[[str], None]) -> Path
         say (callable): Told in a line if it is not the newest of all, and why.
 
     Returns:
-        `Path`, or `None` if there are no checkpoints.
+        `Path`, or `None` if there are no checkpoints, or a run was stopped while it saved its first one.
 
     Raises:
         [`InputError`]: If there are checkpoints, but none is complete.
@@ -102,8 +112,10 @@ def newest_complete(folders: Sequence[Path], say: Callable[[str], None]) -> Path
         if errors:
             say(f"{errors[0]}. Continuing from {folder} instead")
         return folder
-    if errors:
+    if errors and not all((folder / UNFINISHED).is_file() for folder in folders):
         raise errors[0]
+    if errors:
+        say(f"{errors[0]}. Starting from the beginning")
     return None
 
 

@@ -23,7 +23,7 @@ from transformers.utils import ADAPTER_SAFE_WEIGHTS_NAME, SAFE_WEIGHTS_NAME
 from ..common.errors import InputError
 from ..data.labelled_collator import LabelledClipCollator
 from .checkpoints import (
-    MANIFEST,
+    begin_checkpoint,
     check_manifest,
     check_values,
     in_main_process,
@@ -34,6 +34,7 @@ from .checkpoints import (
     read_json,
     write_manifest,
 )
+from .foreign_pickles import refuse_code
 
 
 # ---- The order of clips ----
@@ -224,8 +225,7 @@ class ContinuingTrainer(Trainer):
         folder = Path(self._get_output_dir(trial=trial), f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}")
         args = self.args
         if args.should_save:
-            # What an earlier run left at this step is no longer whole.
-            (folder / MANIFEST).unlink(missing_ok=True)
+            begin_checkpoint(folder)
         # The Trainer would push a checkpoint, and remove others, before it is complete.
         push, limit = args.push_to_hub, args.save_total_limit
         args.push_to_hub, args.save_total_limit = False, None
@@ -283,7 +283,9 @@ class ContinuingTrainer(Trainer):
         else:
             checkpoint = Path(str(given))
             check_manifest(checkpoint)
-        if not (self.is_deepspeed_enabled or self.is_fsdp_enabled):
+        if self.is_deepspeed_enabled or self.is_fsdp_enabled:
+            refuse_code(checkpoint)
+        else:
             weights = ADAPTER_SAFE_WEIGHTS_NAME if isinstance(self.model, PeftModel) else SAFE_WEIGHTS_NAME
             for name in (weights, OPTIMIZER_NAME, SCHEDULER_NAME, TRAINER_STATE_NAME):
                 if not (checkpoint / name).is_file():

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from accelerate import Accelerator
-from accelerate.utils import RNG_STATE_NAME, gather_object
+from accelerate.utils import RNG_STATE_NAME, DistributedType, gather_object
 from huggingface_hub import ModelCard
 from torch import nn
 from transformers import FeatureExtractionMixin
@@ -28,6 +28,7 @@ from ..checkpoints import (
     read_json,
     write_manifest,
 )
+from ..foreign_pickles import refuse_code
 from .arguments import PretrainingArguments, PretrainingDataArguments, PretrainingModelArguments
 from .random_states import load_random_states, save_random_states
 
@@ -319,6 +320,8 @@ def load_state(accelerator: Accelerator, folder: Path, num_processes: int) -> No
     Raises:
         [`InputError`]: If a file cannot be used.
     """
+    if accelerator.distributed_type in (DistributedType.DEEPSPEED, DistributedType.FSDP):
+        refuse_code(folder)
     with one_line_errors(folder, "its model or optimizer"):
         # Without code: tensors and numbers only. Nothing else is registered with the accelerator.
         accelerator.load_state(folder)
