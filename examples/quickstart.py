@@ -98,6 +98,7 @@ from hf_audio_ssm import SsambaFeatureExtractor, SsambaForAudioClassification
 from hf_audio_ssm.audio.decoding import read_audio
 from hf_audio_ssm.audio.frames import FRAMES_PER_SECOND, count_frames, frames_to_seconds
 from hf_audio_ssm.common.hub_access import find_place
+from hf_audio_ssm.common.printable import printable
 from hf_audio_ssm.data.bad_clips import ClipCheck, report_bad_clips
 from hf_audio_ssm.data.folder_splits import load_folder_splits
 from hf_audio_ssm.data.folders import SPLIT_FOLDERS, split_folders
@@ -263,7 +264,7 @@ def report_accuracy(predictions: list[list[dict]], clips: datasets.Dataset, data
     for index in np.linspace(0, len(clips) - 1, num=min(len(clips), 8), dtype=int):
         best = predictions[index][0]
         path = clips[int(index)]["audio"]["path"]
-        print(f"{os.path.relpath(path, data_dir)}: {best['label']} ({best['score']:.2f})")
+        print(f"{printable(os.path.relpath(path, data_dir))}: {printable(best['label'])} ({best['score']:.2f})")
     names = clips.features["label"].int2str(clips["label"])
     correct = [scores[0]["label"] == name for scores, name in zip(predictions, names, strict=True)]
     print(f"Test accuracy: {np.mean(correct):.3f} ({sum(correct)} of {len(correct)} clips)")

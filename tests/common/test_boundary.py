@@ -12,6 +12,7 @@ import pickle
 import signal
 import subprocess
 import sys
+import warnings
 import zipfile
 from pathlib import Path
 
@@ -192,6 +193,14 @@ def test_exit_codes(capsys):
     with pytest.raises(SystemExit) as stopped, one_line_errors():
         sys.exit(3)
     assert stopped.value.code == 3
+
+
+def test_warnings_are_one_printable_line(capsys):
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        with one_line_errors():
+            warnings.warn("a\x1b[31m\nb", stacklevel=1)
+    assert capsys.readouterr().err == "warning: a\\x1b[31m b\n"
 
 
 def test_kinds_are_named_as_their_libraries_name_them():

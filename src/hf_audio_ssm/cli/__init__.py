@@ -4,21 +4,14 @@
 
 import importlib
 import sys
-import warnings
 from collections.abc import Sequence
 from io import TextIOWrapper
 from typing import Any
 
 from ..common.boundary import one_line_errors
 from ..common.console import without_retries
-from ..common.printable import one_line
 from .arguments import COMMANDS as COMMANDS
 from .arguments import make_parser
-
-
-def _show_warning(message: Warning | str, *_, **__) -> None:
-    """Prints a warning in one line, without its place in the code."""
-    print(f"warning: {one_line(message)}", file=sys.stderr)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -53,6 +46,5 @@ def _run(command: str, **arguments: Any) -> int:
     if isinstance(sys.stdout, TextIOWrapper):
         # File names may hold characters that the terminal's encoding lacks, or bytes that are not text.
         sys.stdout.reconfigure(errors="backslashreplace")
-    with warnings.catch_warnings(), without_retries():
-        warnings.showwarning = _show_warning
+    with without_retries():
         return module.run(**arguments)

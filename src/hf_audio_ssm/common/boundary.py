@@ -13,6 +13,7 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from .console import one_line_warnings
 from .errors import InputError
 from .printable import one_line, printable
 
@@ -129,13 +130,14 @@ def _output_is_closed() -> bool:
 def one_line_errors() -> Iterator[None]:
     """
     Ends the process where an error of a known kind arises: with one line on the standard error and exit code 1, or with 130
-    for an interruption. If the reader of the standard output has gone, as `head` does, it ends with 0, as it did what was asked.
+    for an interruption. Warnings are shown in one line, too. If the reader of the standard output has gone, as `head` does, it ends with 0, as it did what was asked.
 
     Raises:
         `SystemExit`: For errors of known kinds.
     """
     try:
-        yield
+        with one_line_warnings():
+            yield
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
     except Exception as error:

@@ -4,8 +4,10 @@
 
 import logging
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from typing import Any
 
 from .printable import one_line
 
@@ -13,6 +15,21 @@ from .printable import one_line
 def print_error(error: BaseException) -> None:
     """Prints an error in one line."""
     print("error:", one_line(error), file=sys.stderr)
+
+
+def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
+    print(f"warning: {one_line(message)}", file=sys.stderr)
+
+
+@contextmanager
+def one_line_warnings() -> Iterator[None]:
+    """Prints warnings in one printable line, without their place in the code."""
+    show = warnings.showwarning
+    warnings.showwarning = _show_warning
+    try:
+        yield
+    finally:
+        warnings.showwarning = show
 
 
 def _is_no_retry(record: logging.LogRecord) -> bool:
