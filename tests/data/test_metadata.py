@@ -3,6 +3,7 @@
 """Metadata files: what is read of them, what is said of the rest, and what is refused in one line."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -215,9 +216,13 @@ def test_labels_are_stripped_in_every_source(twelve, kind):
             assert label == int(Path(row["audio"]["path"]).stem) % 4 // 2
 
 
-@pytest.mark.parametrize("label", ["", "  ", "a\nb", "a\x1b[31m", "a\x00", None])
+@pytest.mark.parametrize("label", ["", "  ", "a\nb", "x" * 1001, "a\x1b[31m", "a\x00", None])
 def test_empty_labels_and_labels_that_cannot_be_printed_are_refused(twelve, label):
-    message = "has the label None" if label is None else "(has an empty label|has the label .*cannot be printed)"
+    message = (
+        "has the label None"
+        if label is None
+        else "(has an empty label|has the label .*cannot be printed|has a label of 1001 characters)"
+    )
     source = make_saved(twelve, ["a", "b"] * 5 + ["a", label])
     with pytest.raises(InputError, match=rf"11\.wav \(split train, row 11\): {message}"):
         load(source)
@@ -229,7 +234,8 @@ def test_empty_labels_and_labels_that_cannot_be_printed_are_refused(twelve, labe
     pd.DataFrame({"file_name": [f"{i}.wav" for i in range(12)], "label": ["a", "b"] * 5 + ["a", label]}).to_csv(twelve / "metadata.csv", index=False)  # fmt: skip
     for read in (load, lambda folder: find_splits(folder, seed=0)):
         with pytest.raises(
-            InputError, match=r"metadata\.csv, row 13: (no label for '11\.wav'|has the label .*cannot be printed)"
+            InputError,
+            match=r"metadata\.csv, row 13: (no label for '11\.wav'|has the label .*cannot be printed|has a label of)",
         ):
             read(twelve)
 
@@ -291,6 +297,16 @@ def test_other_metadata_files_that_cannot_be_used_are_refused(twelve):
     with pytest.raises(InputError, match=r"metadata\.csv: is a folder, expected a file"):
         load(twelve)
     path.rmdir()
+    path.symlink_to(twelve / "nothing")
+    with pytest.raises(InputError, match=r"metadata\.csv: is no file, expected a file"):
+        load(twelve)
+    path.unlink()
+    if hasattr(os, "mkfifo"):
+        # Which nothing is ever written to.
+        os.mkfifo(path)
+        with pytest.raises(InputError, match=r"metadata\.csv: is no file, expected a file"):
+            load(twelve)
+        path.unlink()
     bad = [
         ("[1]\n", "line 1: must be a JSON object, got"),
         ('{"file_name": "0.wav"\n', "line 1: cannot be read as JSON"),

@@ -63,7 +63,7 @@ def clean_labels(tables: Tables, source: str) -> dict[str, datasets.Dataset]:
 def _refuse_nan(table: datasets.Dataset, own: datasets.Value, split: str) -> None:
     """Refuses labels that are no numbers, which equal nothing: tables with gaps hold them."""
     if own.dtype.startswith("float") and not has_several_labels(table):
-        for row, label in enumerate(table["label"]):
+        for row, label in enumerate(table["label"][:]):
             if label is None or not math.isfinite(label):
                 raise ClipError(_place(table, split, row), f"has the label {label}")
 
@@ -74,7 +74,7 @@ def _place(table: datasets.Dataset, split: str, row: int) -> str:
 
 def _clean_texts(table: datasets.Dataset, split: str) -> datasets.Dataset:
     labels, is_changed = [], False
-    for row, label in enumerate(table["label"]):
+    for row, label in enumerate(table["label"][:]):
         for one in label if isinstance(label, list) else [label]:
             if isinstance(one, str) and (fault := label_fault(one)):
                 raise ClipError(_place(table, split, row), f"has {fault}")
@@ -97,7 +97,7 @@ def _clean_class_names(table: datasets.Dataset, own: datasets.ClassLabel, source
     index = {number: kept.index(name) for number, name in enumerate(names)}
     labels = [
         [index.get(one, one) for one in label] if isinstance(label, list) else index.get(label, label)
-        for label in table["label"]
+        for label in table["label"][:]
     ]
     feature = datasets.ClassLabel(names=kept)
     return _with_labels(table, labels, datasets.List(feature) if has_several_labels(table) else feature)
@@ -161,21 +161,21 @@ def encode_indices(tables: Tables, names: Sequence[str], source: str) -> tuple[l
 
 def has_value_per_class(tables: Tables) -> bool:
     """Whether all lists are equally long, 2 at least, and hold only zeros and ones."""
-    lists = [label if isinstance(label, list) else [] for table in tables.values() for label in table["label"]]
+    lists = [label if isinstance(label, list) else [] for table in tables.values() for label in table["label"][:]]
     return len(lists[0]) >= 2 and all(len(label) == len(lists[0]) and set(label) <= {0, 1} for label in lists)
 
 
 def encode_zeros_and_ones(tables: Tables) -> tuple[list[str], Classes]:
     """[`encode_labels`] of a zero or a one for every class: a class is named by its place in the lists."""
     classes = {
-        split: [[place for place, is_there in enumerate(label) if is_there] for label in table["label"]]
+        split: [[place for place, is_there in enumerate(label) if is_there] for label in table["label"][:]]
         for split, table in tables.items()
     }
     return list(map(str, range(len(tables["train"][0]["label"])))), classes
 
 
 def _as_lists(table: datasets.Dataset) -> list[list[Any]]:
-    return [label if isinstance(label, list) else [label] for label in table["label"]]
+    return [label if isinstance(label, list) else [label] for label in table["label"][:]]
 
 
 def _look_up(tables: Tables, index: Mapping[Any, int], expected: str, source: str) -> Classes:

@@ -90,7 +90,7 @@ class LabelledClips:
         """The clips in numbers, for the beginning of a run."""
         splits = {}
         for split in SPLIT_FOLDERS:
-            labels = self.splits[split]["label"]
+            labels = self.splits[split]["label"][:]
             flat = [label for own in labels for label in own] if self.is_multi_label else list(labels)
             counts = np.bincount(np.asarray(flat, dtype=np.int64), minlength=len(self.names))
             num_groups = len(set(self.groups[split])) if split in self.groups else None
@@ -124,7 +124,7 @@ class LabelledClips:
             numbers[split] = numbers[split][rows]
             if split in groups:
                 groups[split] = [groups[split][row] for row in rows]
-        lists = (label if isinstance(label, list) else [label] for label in splits["train"]["label"])
+        lists = (label if isinstance(label, list) else [label] for label in splits["train"]["label"][:])
         left = {label for labels in lists for label in labels}
         absent = [name for label, name in enumerate(self.names) if label not in left]
         if absent:
@@ -156,7 +156,7 @@ class LabelledDataArguments(LabelledDataFields):
 
         table = self._only(tables, self.data)
         try:
-            folds = np.array([int(fold) for fold in table["fold"]])
+            folds = np.array([int(fold) for fold in table["fold"][:]])
         except (TypeError, ValueError, OverflowError) as error:
             raise InputError(
                 f"{self.data}: the column {self.fold_column} must hold whole numbers ({error})"
@@ -427,7 +427,7 @@ def _read_groups(table: datasets.Dataset, split: str, source: str) -> list[str] 
     if "group" not in table.column_names:
         return None
     groups = []
-    for row, group in enumerate(table["group"]):
+    for row, group in enumerate(table["group"][:]):
         text = text_of(group)
         if not text:
             raise InputError(f"{source}: {split}, row {row} has no group, got {quote(group)}")

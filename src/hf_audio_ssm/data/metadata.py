@@ -20,6 +20,7 @@ METADATA_FILES = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
 FILE_COLUMN = "file_name"
 # Characters of a row that a message quotes.
 MAX_QUOTED = 60
+MAX_LABEL = 1000
 # Control characters, line and paragraph separators, and halves of characters: no part of a label.
 UNPRINTABLE = ("Cc", "Zl", "Zp", "Cs")
 
@@ -29,13 +30,15 @@ def find_metadata(folder: Path) -> Path | None:
     The table of a folder, or None.
 
     Raises:
-        [`InputError`]: If there are several, or it is a folder.
+        [`InputError`]: If there are several, or it is no file.
     """
-    found = [folder / name for name in METADATA_FILES if (folder / name).exists()]
+    found = [folder / name for name in METADATA_FILES if os.path.lexists(folder / name)]
     if len(found) > 1:
         raise InputError(f"{folder}: must have one metadata file, found {', '.join(path.name for path in found)}")
-    if found and found[0].is_dir():
-        raise InputError(f"{found[0]}: is a folder, expected a file")
+    if found and not found[0].is_file():
+        # A link to nothing, or a pipe, which would be waited for.
+        kind = "a folder" if found[0].is_dir() else "no file"
+        raise InputError(f"{found[0]}: is {kind}, expected a file")
     return found[0] if found else None
 
 
@@ -63,6 +66,8 @@ def label_fault(label: Any) -> str | None:
         text = clean_text(label)
         if not text:
             return "an empty label"
+        if len(text) > MAX_LABEL:
+            return f"a label of {len(text)} characters, expected at most {MAX_LABEL}"
         if any(unicodedata.category(character) in UNPRINTABLE for character in text):
             return f"the label {quote(label)}, which has characters that cannot be printed"
         return None

@@ -14,6 +14,7 @@ from typing import Any
 import datasets
 import numpy as np
 
+from ..common.console import filtered_log
 from ..common.errors import InputError
 from ..common.hub_access import ask_hub, is_cached
 from .audio_columns import AnyDataset
@@ -69,7 +70,9 @@ def open_source(
             dataset = datasets.Dataset.from_dict(paths)
             return dataset.to_iterable_dataset(num_shards=min(64, len(dataset))) if streaming else dataset
         if source.endswith(".parquet"):
-            return datasets.load_dataset("parquet", data_files=source, split="train", streaming=streaming)
+            # The error that follows says the same.
+            with filtered_log("datasets.packaged_modules.parquet.parquet", lambda record: False):
+                return datasets.load_dataset("parquet", data_files=source, split="train", streaming=streaming)
         named = data_on_hub(source)
         if named is None:
             raise InputError(
