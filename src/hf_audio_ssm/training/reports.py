@@ -15,6 +15,7 @@ from transformers.trainer_utils import PredictionOutput
 
 from ..audio.frames import count_frames, frames_to_seconds, seconds_spanned
 from ..common.errors import InputError
+from ..common.printable import printable
 from ..data.augmentation import AugmentationArguments, VaryRecordings
 from ..data.bad_clips import check_all, count, is_main_process, list_clips, refuse_bad_clips
 from ..data.clip_identity import AudioColumn
@@ -132,15 +133,16 @@ class TrainingReport:
             refuse_bad_clips(bad, len(others), data.bad_clips, data.max_bad_share)
             others = others.select([place for place in range(len(others)) if place not in found.bad])
             if bad and is_main_process():
-                print(f"{source}: left out, as they cannot be read: {count(bad)}\n{list_clips(bad)}")
+                print(f"{printable(source)}: left out, as they cannot be read: {count(bad)}\n{list_clips(bad)}")
         return {f"clips of {source}": others}
 
     def announce(self) -> None:
         """Prints what training does to clips, and how much of them the model hears."""
         if self.trainer.is_world_process_zero():
             (augmentation,) = describe_augmentation(self.augmentation).values()
-            hint = "; --vary_recordings false leaves out the first" if self.augmentation.vary_recordings else ""
-            print(f"Augmentation of training clips: {augmentation}{hint}.")
+            print(f"Augmentation of training clips: {augmentation}.")
+            if self.augmentation.vary_recordings:
+                print("--vary_recordings false trains on the clips as they are.")
             print(f"Window: {describe_window(self.trainer.processing_class, self.clips)}")
 
     def name_of(self, folder: Path) -> str:
@@ -210,7 +212,7 @@ class TrainingReport:
         )
         if trainer.is_world_process_zero():
             print(f"{self.keys[0]} on test clips that are changed:")
-            print("".join(f"  {name}: {value:.4f}\n" for name, value in table.items()), end="")
+            print("".join(f"  {printable(name)}: {value:.4f}\n" for name, value in table.items()), end="")
         return table
 
     def _draw_and_describe(
