@@ -7,7 +7,8 @@ import unicodedata
 
 
 # What Markdown and its extensions (tables, mathematics, strike-through) read as markup within a line.
-_MARKUP = re.compile(r"[\\`*_\[\]|~$#]")
+# An underscore within a word is none.
+_MARKUP = re.compile(r"[\\`*\[\]|~$#]|(?<![^\W_])_|_(?![^\W_])")
 _ENTITIES = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
 
 
@@ -52,17 +53,23 @@ def one_line(text: object) -> str:
     return printable(" ".join(line for line in lines if line))
 
 
-def markdown_text(text: object) -> str:
+class Markdown(str):
+    """Text that is Markdown already, and is not escaped again."""
+
+
+def markdown_text(text: object) -> Markdown:
     """
     Escapes a string for Markdown, behind the beginning of a line or in a table's cell: nothing in it becomes markup or HTML.
 
     Args:
-        text (`object`): As in [`printable`].
+        text (`object`): As in [`printable`]; [`Markdown`] stays.
     """
-    return _MARKUP.sub(r"\\\g<0>", printable(text)).translate(_ENTITIES)
+    if isinstance(text, Markdown):
+        return text
+    return Markdown(_MARKUP.sub(r"\\\g<0>", printable(text)).translate(_ENTITIES))
 
 
-def markdown_code(text: object) -> str:
+def markdown_code(text: object) -> Markdown:
     """
     Makes a span of code in Markdown that shows a string as it is.
 
@@ -73,4 +80,4 @@ def markdown_code(text: object) -> str:
     # A longer fence than any inside. Spaces keep the string's own backticks and spaces apart from it.
     fence = "`" * (1 + max((len(found) for found in re.findall("`+", line)), default=0))
     space = " " if not line.strip(" ") or line[0] in "` " or line[-1] in "` " else ""
-    return f"{fence}{space}{line}{space}{fence}"
+    return Markdown(f"{fence}{space}{line}{space}{fence}")

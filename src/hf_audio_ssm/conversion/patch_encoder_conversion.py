@@ -19,6 +19,7 @@ from transformers import PreTrainedModel
 
 from ..audio.frames import FRAME_SHIFT_MS
 from ..common.errors import InputError
+from ..common.printable import markdown_code
 from ..hub.cards import describe_input, fill_card
 from ..hub.push import push_folder
 from ..models.filter_bank.feature_extraction_ssamba import NORMALIZATION_PRESETS, SsambaFeatureExtractor
@@ -210,7 +211,7 @@ def _card_facts(original: Original, model: PreTrainedModel, source: CheckpointSo
     }
     if isinstance(model, original.pretraining_class) and config.num_masked_patches is not None:
         facts["Masked patches"] = f"{config.num_masked_patches} of {rows * columns} per clip"
-    facts["SHA-256 of the checkpoint"] = f"`{source.sha256()}`"
+    facts["SHA-256 of the checkpoint"] = markdown_code(source.sha256())
     return facts
 
 

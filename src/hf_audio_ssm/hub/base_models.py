@@ -11,11 +11,13 @@ from huggingface_hub import ModelCard
 from huggingface_hub.errors import HTTPError
 from yaml import YAMLError
 
-from ..common.hub_access import find_place
+from ..common.hub_access import find_place, is_hub_name
+from ..common.printable import printable
 from .names import model_on_hub
 from .saved_files import find_file
 
 
+LICENSING = ("license", "license_name", "license_link")
 CREDIT_HEADING = "## Licence and credit"
 
 
@@ -41,7 +43,7 @@ class BaseModelCard:
     @property
     def licensing(self) -> dict[str, Any]:
         """The fields of the metadata that the cards of models made from it take over."""
-        return {name: getattr(self, name) for name in ("license", "license_name", "license_link")}
+        return {name: getattr(self, name) for name in LICENSING}
 
 
 def read_base_model(name: str) -> BaseModelCard:
@@ -59,14 +61,15 @@ def read_base_model(name: str) -> BaseModelCard:
         card = None
     if card is None:
         return BaseModelCard(name, model_on_hub(name))
-    data = card.data.to_dict()
+    data = {key: value for key, value in card.data.to_dict().items() if isinstance(value, str | list)}
     found = re.search(rf"^{CREDIT_HEADING}\n(.*?)(?=^## |\Z)", card.text, flags=re.DOTALL | re.MULTILINE)
     credit = re.sub(r"```.*?```", "", found[1], flags=re.DOTALL) if found else ""
     ancestors = data.get("base_model") or []
     ancestors = [ancestors] if isinstance(ancestors, str) else ancestors
+    ancestors = [name for name in ancestors if isinstance(name, str) and is_hub_name(name)]
     return BaseModelCard(
         name,
         model_on_hub(name) or next(iter(ancestors), None),
-        **{key: data.get(key) for key in ("license", "license_name", "license_link")},
+        **{key: printable(data[key]) for key in LICENSING if isinstance(data.get(key), str)},
         credit=re.sub(r"\n{3,}", "\n\n", credit).strip() or None,
     )

@@ -12,8 +12,10 @@ from transformers import PreTrainedModel, Trainer
 from transformers.feature_extraction_utils import FeatureExtractionMixin
 
 from ..audio.frames import FRAME_SHIFT_MS, FRAMES_PER_SECOND, frames_to_seconds
+from ..common.printable import printable
 from ..data.names import data_on_hub
 from ..models import ENCODERS
+from .names import public_name
 
 
 @dataclass(frozen=True)
@@ -53,11 +55,11 @@ class Results:
                 task_type=task_type,
                 task_name=task_name,
                 dataset_type=name or "local",
-                dataset_name=f"{self.split} {self.unit} of {self.source}",
-                dataset_config=configuration,
-                dataset_split=self.split,
-                metric_type=metric,
-                metric_name=metric,
+                dataset_name=printable(f"{self.split} {self.unit} of {public_name(self.source)}"),
+                dataset_config=None if configuration is None else printable(configuration),
+                dataset_split=printable(self.split),
+                metric_type=printable(metric),
+                metric_name=printable(metric),
                 metric_value=round(value, 4),
             )
             for metric, value in self.metrics.items()

@@ -14,13 +14,14 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from transformers import PreTrainedModel
 from transformers.feature_extraction_utils import FeatureExtractionMixin
 
+from ..common.printable import Markdown, markdown_code, markdown_text, printable
 from ..common.version import __version__
 from ..data.names import data_on_hub
 from ..models import ENCODERS
 from ..models.records import OriginalWork
 from .base_models import BaseModelCard, read_base_model
 from .card_facts import Results, describe_adapters, describe_input, describe_training
-from .names import model_on_hub
+from .names import model_on_hub, public_name, public_text
 from .weights import task_of
 
 
@@ -36,12 +37,23 @@ __all__ = [
     "read_base_model",
 ]
 
+# Characters of a label that a card shows.
+MAX_LABEL = 100
 TEMPLATES = Path(__file__).resolve().parent / "card_templates"
 
 
 def original_work(model_type: str) -> OriginalWork | None:
     """The publication of an encoder; None for a model that is not the package's."""
     return ENCODERS[model_type].original_work if model_type in ENCODERS else None
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, Markdown) else markdown_text(public_text(str(value)))
+
+
+def _quoted(line: str) -> str:
+    """A line of another card's Markdown, without HTML and pictures."""
+    return re.sub(r"<(?!https?://[^\s<>]*>)", "&lt;", printable(line)).replace("![", "[")
 
 
 @functools.cache
@@ -55,8 +67,15 @@ def _read_template(name: str) -> Template:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
+    # Names, labels and values of others, as Python, as text, in a row of a table and as code. Paths of this machine are none
+    # of the reader's.
     environment.filters["literal"] = json.dumps
-    environment.filters["cell"] = lambda value: str(value).replace("|", "\\|")
+    environment.filters["label"] = lambda value: markdown_text(printable(value, MAX_LABEL))
+    environment.filters["text"] = _text
+    environment.filters["cell"] = lambda value: re.sub(r"(?<!\\)\|", r"\|", _text(value))
+    environment.filters["code"] = lambda value: markdown_code(public_text(str(value)))
+    environment.filters["public"] = public_name
+    environment.filters["quoted"] = _quoted
     return environment.get_template(name)
 
 
@@ -72,6 +91,7 @@ def fill_card(template: str, card_data: ModelCardData, model_name: str, **fields
             (`./folder/inner`).
         fields: The other fields of the template.
     """
+    model_name = printable(public_name(model_name))
     is_on_hub = model_on_hub(model_name) is not None
     title = model_name.split("/")[-1] if is_on_hub else model_name.removeprefix("./")
     text = _read_template(template).render(
@@ -93,7 +113,7 @@ def _card_data(
     return ModelCardData(
         co2_eq_emissions={key: value for key, value in emissions.items() if key != "text"} if emissions else None,
         base_model=base_model.on_hub if base_model else None,
-        model_name=model_name.split("/")[-1],
+        model_name=printable(public_name(model_name).rstrip("/").split("/")[-1]),
         **(base_model.licensing if base_model else {}),
         **fields,
     )
@@ -124,7 +144,7 @@ def _count(model: PreTrainedModel, data: str, num_clips: Mapping[str, int], unit
     total = sum(parameter.numel() for parameter in model.parameters())
     return {
         "Parameters": f"{total / 1e6:.2f} million, {trained / total:.1%} of them trained",
-        "Data": f"{data}: " + ", ".join(f"{count} {name} {unit}" for name, count in num_clips.items()),
+        "Data": f"{public_name(data)}: " + ", ".join(f"{count} {name} {unit}" for name, count in num_clips.items()),
     }
 
 
@@ -170,7 +190,7 @@ def classifier_card(
         pipeline_tag=None if labels_frames else task,
         tags=["audio", task, config.model_type, "hf-audio-ssm"],
         datasets=_names_on_hub([data]),
-        metrics=list(results.metrics) or None,
+        metrics=list(map(printable, results.metrics)) or None,
         eval_results=results.as_eval_results(task, task.replace("-", " ").capitalize()),
     )
     facts = {
@@ -233,7 +253,7 @@ def pretrained_card(
     facts = {
         "Encoder": f"{config.model_type}, {config.num_hidden_layers} layers, {config.hidden_size} wide",
         "Parameters": f"{model.base_model.num_parameters() / 1e6:.2f} million, and the pretraining heads",
-        "Data": ", ".join(sources),
+        "Data": ", ".join(map(public_name, sources)),
         **training,
     }
     fields = {
@@ -264,7 +284,7 @@ def _fill(
         card_data,
         model_name=model_name,
         facts={
-            "Started from": base_model.name if base_model else "new weights",
+            "Started from": public_name(base_model.name) if base_model else "new weights",
             **facts,
             **({"CO2": emissions["text"]} if emissions else {}),
         },
