@@ -139,7 +139,7 @@ def test_features_of_batches_that_are_padded_to_their_longest(encoder, tmp_path,
         torch.testing.assert_close(logits[first : first + 2], model(**batch).logits)
 
 
-def test_cache(clips, encoder, counted, tmp_path):
+def test_cache(clips, encoder, counted, tmp_path, capsys):
     feature_extractor, model = ClassifierArguments(encoder).load(clips)
     collator = LabelledClipCollator(feature_extractor, 4, multi_hot=False)
     first = extract_features(model, clips.splits["train"], collator, cache_dir=tmp_path)["pooler_output"]
@@ -162,6 +162,14 @@ def test_cache(clips, encoder, counted, tmp_path):
     extract_features(model, clips.splits["train"], collator, cache_dir=tmp_path)
     assert len(counted) == 9
     assert not list(tmp_path.glob("*.partial"))
+    # A damaged file, or one of something else, is computed again, and this is said.
+    for content in (b"", safetensors.torch.save({"labels": torch.zeros(2)})):
+        for path in tmp_path.iterdir():
+            path.write_bytes(content)
+        last = extract_features(model, clips.splits["train"], collator, cache_dir=tmp_path)["pooler_output"]
+        assert len(last) == len(first)
+        assert ".safetensors is damaged" in capsys.readouterr().out
+    assert len(counted) == 13
 
 
 def test_probing_a_thousand_clips_takes_seconds(encoder, clips, tmp_path):

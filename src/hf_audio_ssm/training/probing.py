@@ -14,6 +14,7 @@ import datasets
 import numpy as np
 import torch
 import torch.nn.functional as F
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from scipy.special import softmax
 from sklearn.neighbors import NearestNeighbors
@@ -22,6 +23,7 @@ from tqdm import tqdm
 from transformers import PreTrainedModel
 
 from ..common.errors import InputError
+from ..common.printable import one_line
 from ..common.whole_files import replacing
 from ..data.labelled_collator import LabelledClipCollator
 from ..models.heads.classification_heads import CLASSIFICATION_HEADS
@@ -112,7 +114,10 @@ def extract_features(
     if cache_dir is not None:
         cache = Path(cache_dir) / f"{_fingerprint(encoder, clips, collator, names)}.safetensors"
         if cache.is_file():
-            return _to_datasets(load_file(cache), names)
+            try:
+                return _to_datasets(load_file(cache), names)
+            except (KeyError, SafetensorError) as error:
+                print(f"{cache} is damaged ({one_line(error)}): the features are computed again")
 
     loader = DataLoader(clips, batch_size=batch_size, num_workers=num_workers, collate_fn=collator)
     was_training = encoder.training
@@ -133,7 +138,7 @@ def _read_all(encoder: PreTrainedModel, loader: DataLoader, names: list[str]) ->
     for batch in tqdm(loader, desc="Computing features", unit="batch"):
         parts["labels"].append(batch.pop("labels"))
         batch = {name: tensor.to(encoder.device) for name, tensor in batch.items()}
-        outputs = encoder(**batch, output_hidden_states=reads_hidden_states)
+        outputs = encoder(**batch, output_hidden_states=reads_hidden_states, return_dict=True)
         for name in names:
             parts[name].append(READERS[name].read(outputs, encoder.config, **batch).float().cpu())
         mask = outputs.patch_attention_mask
