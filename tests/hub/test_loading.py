@@ -103,6 +103,23 @@ class TestTasks:
         expected = make_model().classifier.state_dict()
         assert all(torch.equal(weight, expected[name]) for name, weight in model.classifier.state_dict().items())
 
+    def test_a_classifier_of_frames_does_not_label_clips(self, checkpoints, tmp_path):
+        """Its weights would fit, but were trained on shorter clips."""
+        frames = checkpoints["audio-frame-classification"]
+        with pytest.raises(InputError, match="no trained classifier: it labels frames, for `annotate`") as caught:
+            load_checkpoint(frames, "audio-classification")
+        assert str(caught.value).isprintable()
+        # One that is trained anew may begin with it.
+        assert load_model(frames, "audio-classification", new_head=True).num_labels == 3
+
+    def test_pretraining_is_no_classification(self, checkpoints):
+        for task in ("audio-classification", "audio-frame-classification"):
+            with pytest.raises(InputError, match="has no trained"):
+                load_checkpoint(checkpoints["pretraining"], task)
+        for task in ("encoder", "audio-classification"):
+            with pytest.raises(InputError, match="has no trained pretraining heads"):
+                load_checkpoint(checkpoints[task], "pretraining")
+
     def test_dtype_and_device(self, checkpoints):
         model, _ = load_checkpoint(str(checkpoints["encoder"]), device="meta", dtype=torch.float16)
         assert (model.dtype, model.device.type) == (torch.float16, "meta")

@@ -78,9 +78,11 @@ def save_adapted(model: peft.PeftModel, save_directory: str | os.PathLike) -> No
     save_classifier_config(model, save_directory)
     card_file = Path(save_directory) / "README.md"
     card = ModelCard.load(card_file, ignore_metadata_errors=True)
-    # PEFT names the base model there even if it is a folder, which the Hub refuses.
-    if card.data.base_model and not model_on_hub(card.data.base_model):
+    # PEFT names the base model there even if it is a folder, which the Hub refuses and nobody else has.
+    base = card.data.base_model
+    if base and not model_on_hub(base):
         card.data.base_model = None
+        card.data.tags = [tag for tag in card.data.tags or () if not tag.endswith(f":{base}")]
         write_text(card_file, str(card))
 
 
