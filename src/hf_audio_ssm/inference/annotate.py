@@ -193,7 +193,7 @@ def _pad_to_patch(values: torch.Tensor, patch: int, feature_extractor: FeatureEx
 @torch.inference_mode()
 def _score(model: PreTrainedModel, values: torch.Tensor) -> np.ndarray:
     """Probabilities `(steps, labels)` of one window `(frames, mel bins)`."""
-    logits = model(input_values=values[None].to(model.device)).logits[0].float()
+    logits = model(input_values=values[None].to(model.device), return_dict=True).logits[0].float()
     is_single = model.config.problem_type == "single_label_classification"
     return (logits.softmax(dim=-1) if is_single else logits.sigmoid()).cpu().numpy()
 

@@ -138,7 +138,7 @@ def encode_clips(
     inputs["attention_mask"][:, :patch_frames] = 1
     steps = (inputs["attention_mask"].sum(dim=1) - patch_frames) // config.time_stride + 1
 
-    outputs = model.base_model(**inputs, output_hidden_states=layers is not None)
+    outputs = model.base_model(**inputs, output_hidden_states=layers is not None, return_dict=True)
     streams = [outputs.last_hidden_state] if layers is None else [outputs.hidden_states[layer] for layer in layers]
     tokens = torch.stack(streams, dim=1).float()
     prefix, patches = tokens.tensor_split([config.num_prefix_tokens], dim=2)

@@ -127,7 +127,7 @@ class MaskedPatches(Objective):
         """
         if generative_bool_masked_pos is not None:
             return self.forward_two_masks(input_values, bool_masked_pos, generative_bool_masked_pos)
-        outputs = self.model(input_values=input_values, bool_masked_pos=bool_masked_pos)
+        outputs = self.model(input_values=input_values, bool_masked_pos=bool_masked_pos, return_dict=True)
         metrics = {name: outputs[name] for name in ("nce", "mse", "accuracy")}
         return ObjectiveOutput(outputs.loss, metrics, predictions=outputs.generative_predictions)
 
@@ -140,6 +140,7 @@ class MaskedPatches(Objective):
             input_values=torch.cat((input_values, input_values)),
             bool_masked_pos=torch.cat((mask, generative_mask)),
             return_loss=False,
+            return_dict=True,
         )
         # The output's masks leave out the patches that patchout left out.
         mask, generative_mask = outputs.mask.bool().tensor_split((count,))

@@ -114,7 +114,9 @@ def _read_values(values: Any, name: str) -> torch.Tensor:
         if array.dtype.kind == "f" and array.dtype.itemsize > 8:
             array = array.astype(np.float64)
         # PyTorch takes only writeable arrays with positive strides, in the machine's byte order.
-        tensor = torch.from_numpy(np.require(array, array.dtype.newbyteorder("="), ["C", "W"]))
+        array = np.require(array, array.dtype.newbyteorder("="), ["C", "W"])
+        # Of an axis of length 1, NumPy does not look at the stride.
+        tensor = torch.from_numpy(array.copy() if min(array.strides, default=0) < 0 else array)
 
     if tensor.is_floating_point():
         return tensor.to(torch.float32)
@@ -597,8 +599,8 @@ class SsambaFeatureExtractor(SavesCode, SequenceFeatureExtractor):
 
         raw_clips, name = self._split_batch(raw_speech)
         device = self._choose_device(device, raw_clips)
-        self._check_memory(len(raw_clips), max_length if strategy == PaddingStrategy.MAX_LENGTH else 1, device)
         max_frames = max_length if truncation else None
+        self._check_memory(raw_clips, max_length if strategy == PaddingStrategy.MAX_LENGTH else 1, max_frames)
         read = [
             self._read_clip(raw_clips[index], name.format(index), sampling_rate, resample, device, max_frames)
             for index in range(len(raw_clips))
@@ -624,12 +626,19 @@ class SsambaFeatureExtractor(SavesCode, SequenceFeatureExtractor):
             features = {key: value.cpu().numpy() for key, value in features.items()}
         return BatchFeature(features)
 
-    def _check_memory(self, num_clips: int, num_frames: int, device: torch.device) -> None:
-        """Refuses what does not fit into the machine's memory, before the clips are read."""
-        needed = 4 * num_clips * num_frames * self.num_mel_bins
-        if device.type == "cpu" and needed > MEMORY:
+    def _check_memory(
+        self, clips: Sequence | np.ndarray | torch.Tensor, num_frames: int, max_frames: int | None
+    ) -> None:
+        """Refuses what does not fit into the machine's memory, before a clip is read."""
+        # Of a list of clips, only what comes out is known.
+        num_samples = clips.shape[1] if isinstance(clips, (np.ndarray, torch.Tensor)) else 0
+        if max_frames is not None:
+            num_samples = min(num_samples, samples_spanned(max_frames, self.sampling_rate))
+        num_samples = max(num_samples, samples_spanned(1, self.sampling_rate))
+        needed = 4 * len(clips) * (num_frames * self.num_mel_bins + num_samples)
+        if needed > MEMORY / 2:
             raise ValueError(
-                f"The input values of {num_clips} clips of {num_frames} frames take {needed / 1e9:.0f} GB, more than the"
+                f"{len(clips)} clips of {num_frames} frames take {needed / 1e9:.0f} GB, more than half of the"
                 f" {MEMORY / 1e9:.0f} GB of this machine; pass fewer clips in `raw_speech`, or a smaller `max_length`."
             )
 
