@@ -5,6 +5,7 @@
 import pickle
 from pathlib import Path
 
+import pytest
 import torch
 
 
@@ -31,3 +32,8 @@ def write_old_torch_file(path: Path, mark: Path) -> None:
 
 
 WRITERS = (write_pickle, write_torch_file, write_old_torch_file)
+# In every run of the tests, the format of today.
+SOME_WRITERS = [
+    write_torch_file,
+    *(pytest.param(write, marks=pytest.mark.slow) for write in WRITERS if write is not write_torch_file),
+]

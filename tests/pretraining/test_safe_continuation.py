@@ -8,13 +8,14 @@ import shutil
 
 import pytest
 import run_pretrain
-from code_in_pickles import WRITERS, write_pickle
+from code_in_pickles import SOME_WRITERS, write_pickle
 from pretraining_runs import command_line, reset_accelerate
 
 from hf_audio_ssm.common.errors import InputError
 from hf_audio_ssm.inference import plots
 from hf_audio_ssm.training.checkpoints import MANIFEST, write_manifest
 from hf_audio_ssm.training.pretraining.run import PretrainingRun
+from hf_audio_ssm.training.pretraining.run_folder import restore_interrupted
 
 
 # All that accelerate reads, if it is there.
@@ -71,7 +72,7 @@ def continue_run(run, clips, out):
 
 
 @pytest.mark.filterwarnings("ignore:Detected pickle protocol")
-@pytest.mark.parametrize("write", WRITERS)
+@pytest.mark.parametrize("write", SOME_WRITERS)
 def test_nothing_in_a_checkpoint_runs_code(out, load, tmp_path, write):
     checkpoint, mark = out / "checkpoints" / "step-2", tmp_path / "mark"
     names = files_of(checkpoint)
@@ -239,8 +240,8 @@ def test_latest_is_the_newest_complete_one_and_this_is_said(clips, out, run, cap
         continue_run(run, clips, out)
 
 
-def test_the_best_model_is_found_again_after_a_kill_while_it_was_replaced(clips, out, run):
+def test_the_best_model_is_found_again_after_a_kill_while_it_was_replaced(out):
     (out / "best").rename(out / ".best.old")
-    continue_run(run, clips, out)
+    restore_interrupted(out)
     assert (out / "best" / "model.safetensors").is_file()
     assert not (out / ".best.old").exists()

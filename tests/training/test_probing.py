@@ -7,6 +7,7 @@ import time
 import datasets
 import numpy as np
 import pytest
+import safetensors.torch
 import soundfile
 import torch
 from labelled_tones import save_encoder, write_tones

@@ -8,7 +8,7 @@ import shutil
 
 import peft
 import pytest
-from code_in_pickles import WRITERS
+from code_in_pickles import SOME_WRITERS
 from labelled_tones import save_encoder, write_tones
 from transformers import TrainerState
 
@@ -70,7 +70,7 @@ def make(clips, encoder, output_dir, method="full", classifier_type="linear", **
     return make_trainer(model, feature_extractor, clips, FineTuningArguments(**defaults | arguments))
 
 
-@pytest.fixture(scope="module", params=["full", "lora"])
+@pytest.fixture(scope="module", params=["full", pytest.param("lora", marks=pytest.mark.slow)])
 def method(request):
     return request.param
 
@@ -99,7 +99,7 @@ def files_of(folder):
 
 
 @pytest.mark.filterwarnings("ignore:Detected pickle protocol")
-@pytest.mark.parametrize("write", WRITERS)
+@pytest.mark.parametrize("write", SOME_WRITERS)
 def test_nothing_in_a_checkpoint_runs_code(finished, trainer, method, tmp_path, write):
     mark, unread = tmp_path / "mark", tmp_path / "unread" / "checkpoint-2"
     shutil.copytree(finished / "checkpoint-2", unread)

@@ -261,7 +261,7 @@ def read_state(folder: Path, config: dict[str, Any], data: dict[str, Any]) -> di
             if now.get(name) != before.get(name):
                 raise InputError(
                     f"--resume_from_checkpoint must be a checkpoint of this run, got {folder} of a run whose {name} was "
-                    f"{before.get(name)!r}, not {now.get(name)!r}; to start from its model, use --model_name_or_path"
+                    f"{before.get(name)!r:.200}, not {now.get(name)!r:.200}; to start from its model, use --model_name_or_path"
                 )
     check_values(folder / STATE, state, STATE_VALUES)
     return state
