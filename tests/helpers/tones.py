@@ -37,12 +37,12 @@ def write_broken_clips(folder: Path) -> dict[str, str]:
     write_tone(folder / "head.ogg", 500)
     (folder / "head.ogg").write_bytes((folder / "head.ogg").read_bytes()[:100])
     return {
-        "broken.wav": "cannot be read as audio (not audio: begins like text)",
+        "broken.wav": "not audio: begins like text",
         "empty.flac": "the file is empty",
         "no_samples.wav": "0 ms of audio",
         "nan.wav": "NaN, infinite or beyond",
         "huge.wav": "NaN, infinite or beyond",
-        "page.mp3": "cannot be read as audio (not audio: begins like HTML)",
+        "page.mp3": "not audio: begins like HTML",
         "head.ogg": "cannot be read as audio",
     }
 
