@@ -96,9 +96,9 @@ class VaryRecordings:
         silence (`float`, *optional*, defaults to 0.3): Longest silence before and after a clip, in seconds.
         min_level_db (`float`, *optional*, defaults to -30.0): Lowest change of the level, in decibels.
         max_level_db (`float`, *optional*, defaults to 6.0): Highest change of the level.
-        noise_p (`float`, *optional*, defaults to 0.7): Share of clips with noise. The others keep digital silence.
+        noise_p (`float`, *optional*, defaults to 0.9): Share of clips with noise. The others keep digital silence.
         min_snr_db (`float`, *optional*, defaults to 5.0): Lowest level of a clip above its noise, in decibels.
-        max_snr_db (`float`, *optional*, defaults to 50.0): Highest level of a clip above its noise.
+        max_snr_db (`float`, *optional*, defaults to 40.0): Highest level of a clip above its noise.
         max_seconds (`float`, *optional*):
             What the model hears of a clip. Silence pushes no part of a clip out of it. By default there is no limit.
     """
@@ -112,9 +112,9 @@ class VaryRecordings:
         silence: float = 0.3,
         min_level_db: float = -30.0,
         max_level_db: float = 6.0,
-        noise_p: float = 0.7,
+        noise_p: float = 0.9,
         min_snr_db: float = 5.0,
-        max_snr_db: float = 50.0,
+        max_snr_db: float = 40.0,
         max_seconds: float | None = None,
     ):
         for name, value, least in (("speed", speed, 1), ("silence", silence, 0)):
