@@ -192,7 +192,7 @@ def test_errors_come_out_of_a_data_loaders_worker():
     loader = DataLoader(
         ["nowhere.wav"], batch_size=None, collate_fn=partial(read_audio, sampling_rate=16_000), num_workers=1
     )
-    with pytest.raises(ClipError, match="nowhere.wav: no such file$"):
+    with pytest.raises(ClipError, match="^nowhere.wav: no such file$"):
         next(iter(loader))
 
 

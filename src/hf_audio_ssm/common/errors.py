@@ -25,7 +25,10 @@ class ClipError(InputError):
     """
 
     def __init__(self, clip: str | PathLike, reason: str = ""):
-        # Both are `args`, for pickle. From a worker of a data loader, torch raises the error with only the traceback's text.
+        if not reason and "Traceback (most recent call last)" in str(clip):
+            # From a worker of a data loader, torch raises the error with the traceback's text. Its last line is the message.
+            clip = str(clip).strip().splitlines()[-1].partition(": ")[2]
+        # Both are `args`, for pickle.
         super().__init__(str(clip), reason)
         self.clip = str(clip)
         self.reason = reason
