@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..common.errors import InputError
 from . import cpu, mamba_ssm, reference, triton
-from .compat import assume_constant_result
+from .compat import assume_constant_result, is_transformed
 from .operators import ConvolutionArguments, ScanTensors
 
 
@@ -178,7 +178,9 @@ def select_backend(
     has_large_states = False
     if state_size is not None and state_size > _MAX_STATE_SIZE:
         has_large_states = True
-    return _BACKENDS[_select_name(device_type, dtype, name, has_large_states)]
+    name = _select_name(device_type, dtype, name, has_large_states)
+    # The transforms of torch know the rules of its own operators.
+    return _BACKENDS["reference" if is_transformed() else name]
 
 
 @assume_constant_result

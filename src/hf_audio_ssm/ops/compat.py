@@ -24,6 +24,7 @@ if IS_TESTED:
     from torch._C import _get_tracing_state as _tracing_state
     from torch._C import _len_torch_dispatch_stack as _count_dispatch_modes
     from torch._C import _len_torch_function_stack as _count_function_modes
+    from torch._C._functorch import is_legacy_batchedtensor as _is_batched_by_autograd
     from torch._C._functorch import peek_interpreter_stack as _transform
     from torch._subclasses.fake_tensor import FakeTensor
     from torch.autograd import forward_ad
@@ -74,6 +75,20 @@ def is_eager(inputs: Tensor) -> bool:
         and _transform() is None
         and forward_ad._current_level < 0
     )
+
+
+def is_transformed() -> bool:
+    """Whether a transform of `torch.func` runs, or forward-mode differentiation: operators without rules for these cannot."""
+    return (
+        IS_TESTED
+        and not torch.compiler.is_compiling()
+        and (_transform() is not None or forward_ad._current_level >= 0)
+    )
+
+
+def is_batched_by_autograd(grad: Tensor) -> bool:
+    """Whether a gradient is a batch of `torch.autograd.grad(is_grads_batched=True)`, an older way than `torch.func.vmap`."""
+    return IS_TESTED and not torch.compiler.is_compiling() and _is_batched_by_autograd(grad)
 
 
 def has_onednn() -> bool:

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from .compat import has_onednn, is_eager, multiply_by_onednn
+from .compat import has_onednn, is_eager, is_transformed, multiply_by_onednn
 from .exact import LINEAR, Inspection
 
 
@@ -18,7 +18,7 @@ def multiply(inputs: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tens
 
     MKL reaches less than half of oneDNN's speed on AMD's processors; both round as float32 does.
     """
-    if inputs.dtype == weight.dtype == torch.float32 and inputs.numel() and has_onednn():
+    if inputs.dtype == weight.dtype == torch.float32 and inputs.numel() and has_onednn() and not is_transformed():
         return multiply_by_onednn(inputs, weight, bias)
     return F.linear(inputs, weight, bias)
 
@@ -26,10 +26,15 @@ def multiply(inputs: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tens
 class _Multiplication(torch.autograd.Function):
     """`multiply` of matrices with first derivatives, which are such products too."""
 
+    generate_vmap_rule = True
+
     @staticmethod
-    def forward(ctx: Any, inputs: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        ctx.save_for_backward(inputs, weight)
+    def forward(inputs: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         return multiply(inputs, weight, bias)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor | None], output: Tensor) -> None:
+        ctx.save_for_backward(*inputs[:2])
 
     @staticmethod
     @once_differentiable

@@ -10,6 +10,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from .compat import is_batched_by_autograd
+
 
 NAMESPACE = "hf_audio_ssm"
 library = torch.library.Library(NAMESPACE, "DEF")
@@ -177,6 +179,11 @@ def register_scan(
         if all(grad is None for grad in grads):
             return (None,) * (num_layers * NUM_SCAN_TENSORS + 3)
         states, *tensors = ctx.saved_tensors
+        if any(grad is not None and is_batched_by_autograd(grad) for grad in grads):
+            raise NotImplementedError(
+                "The scans take no gradients in batches (`is_grads_batched=True`, `vectorize=True`): use `torch.func.jacrev` or "
+                "`torch.func.vmap`."
+            )
         # An output that is not used has no gradient.
         grads = [torch.zeros_like(tensors[0]) if grad is None else grad for grad in grads]
         if not ctx.saved_states:
@@ -187,6 +194,7 @@ def register_scan(
     torch.library.register_fake(f"{NAMESPACE}::{name}", fake, lib=library)
     torch.library.register_fake(f"{NAMESPACE}::{name}_backward", fake_backward, lib=library)
     torch.library.register_autograd(f"{NAMESPACE}::{name}", backward_formula, setup_context=setup_context, lib=library)
+    torch.library.register_vmap(f"{NAMESPACE}::{name}_backward", run_one_by_one(backward_operator), lib=library)
     forbid_double_backward(f"{name}_backward")
     return call
 
@@ -260,6 +268,25 @@ def convolve_layers(operator: Callable, layers: Sequence[ConvolutionArguments]) 
     outputs = operator(*tensors)
     pairs = zip(outputs[::2], outputs[1::2], layers, strict=True)
     return [(second, first) if layer.reverse else (first, second) for first, second, layer in pairs]
+
+
+def run_one_by_one(operator: Callable) -> Callable:
+    """A rule of vmap for an operator that returns a list of tensors, for which torch has none: of gradients in batches."""
+
+    def run(info, in_dims, *arguments):
+        results = [
+            operator(
+                *(
+                    value if dim is None else value.select(dim, index)
+                    for value, dim in zip(arguments, in_dims, strict=True)
+                )
+            )
+            for index in range(info.batch_size)
+        ]
+        stacked = [torch.stack(values) for values in zip(*results, strict=True)]
+        return stacked, [0] * len(stacked)
+
+    return run
 
 
 def forbid_double_backward(name: str) -> None:

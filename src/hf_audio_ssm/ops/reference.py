@@ -4,7 +4,8 @@
 The scan and the convolution in plain PyTorch, for any device and floating point type.
 
 The scan is an operator that runs token by token and keeps the states of one chunk in memory. Exporters get `define_scan`
-instead, which consists of PyTorch's own operators: what they write runs where this package is not installed.
+instead, which consists of PyTorch's own operators: what they write runs where this package is not installed. So do the
+transforms of `torch.func`, which know the rules of these operators.
 """
 
 from collections.abc import Sequence
@@ -248,7 +249,7 @@ def scan(tensors: ScanTensors, scale: float, reverse: bool, save_states: bool) -
     Returns:
         (batch, length, channels) in the dtype of x, and the states that the backward pass starts from, if they were saved.
     """
-    if compat.is_exporting():
+    if compat.is_exporting() or compat.is_transformed():
         return _define_without_autocast(*flatten(tensors), scale, reverse), None
     return _scan(tensors, scale, reverse, save_states)
 

@@ -109,8 +109,12 @@ def run_scan(scan: LayerScan, scale: float, backend: Backend) -> Tensor:
 
 
 def saves_states(tensors: ScanTensors) -> bool:
-    """Whether a backward pass may follow."""
-    return torch.is_grad_enabled() and any(tensor is not None and tensor.requires_grad for tensor in flatten(tensors))
+    """Whether a backward pass may follow. A trace, whose weights may want gradients later, computes the states again."""
+    return (
+        torch.is_grad_enabled()
+        and any(tensor is not None and tensor.requires_grad for tensor in flatten(tensors))
+        and not torch.jit.is_tracing()
+    )
 
 
 def scan_tensors(directions: Sequence[Direction], gate: Tensor | None) -> ScanTensors:
