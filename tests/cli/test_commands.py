@@ -278,7 +278,7 @@ class TestClassify:
 
     @pytest.mark.parametrize("command", ["classify", "embed"])
     def test_adapters_without_peft(self, capsys, tones, tmp_path, monkeypatch, command):
-        (tmp_path / "adapter_config.json").write_text("{}")
+        (tmp_path / "adapter_config.json").write_text('{"base_model_name_or_path": "base"}')
         monkeypatch.setitem(sys.modules, "hf_audio_ssm.hub.adapters", None)
         output = ["-o", tmp_path / "out.npz"] if command == "embed" else []
         code, _, err = run(capsys, command, "-m", tmp_path, tones, *output)
