@@ -14,7 +14,7 @@ from transformers.utils import ModelOutput, TransformersKwargs
 from transformers.utils.generic import can_return_tuple
 
 from .configuration_patch_encoder import PatchEncoderConfig
-from .packing import group_clips
+from .packing import group_clips, is_written_down
 from .patch_tokens import check_spectrograms, check_tensors
 
 
@@ -223,8 +223,16 @@ class PatchEncoderForPreTraining:
         """
         Draws `bool_masked_pos` for a batch of spectrograms from torch's generator, each clip's on its own grid; see
         [`draw_patch_mask`].
+
+        Raises:
+            `ValueError`: In `torch.export` of a model for any length.
         """
         batch_size, num_frames = input_values.shape[:2]
+        if is_written_down() and isinstance(num_frames, torch.SymInt):
+            raise ValueError(
+                "`bool_masked_pos` must be given in `torch.export` with an open number of frames, got None: the number of masked "
+                "patches follows from the length."
+            )
         rows, num_columns = self.config.patch_grid(num_frames)
         bool_masked_pos = torch.zeros(batch_size, rows, num_columns, dtype=torch.bool, device=input_values.device)
         for columns, clips in group_clips(input_values, attention_mask, self.config).items():

@@ -122,6 +122,13 @@ def map_clips(
     return torch.cat(outputs).unsqueeze(0)
 
 
+def is_written_down() -> bool:
+    """Whether `torch.export` or `torch.jit.trace` writes down what runs."""
+    # New in torch 2.7.
+    is_exporting = getattr(torch.compiler, "is_exporting", None)
+    return torch.jit.is_tracing() or (is_exporting is not None and is_exporting())
+
+
 def group_clips(
     input_values: torch.Tensor, attention_mask: torch.Tensor | None, config: PatchEncoderConfig
 ) -> dict[int, list[int]]:
@@ -138,10 +145,15 @@ def group_clips(
 
     Raises:
         `ValueError`: for a mask of another shape, with anything but ones and then zeros, or with no ones for a clip, and for
-        spectrograms that are shorter than a patch.
+        spectrograms that are shorter than a patch. Also for any mask in `torch.export` and `torch.jit.trace`.
     """
     if attention_mask is None:
         return {config.patch_grid(input_values.shape[1])[1]: list(range(input_values.shape[0]))}
+    if is_written_down():
+        raise ValueError(
+            "`attention_mask` must be None in `torch.export` and `torch.jit.trace`, got a mask: the lengths of the clips decide "
+            "which operators run. Give the graph clips of one length."
+        )
     if attention_mask.shape != input_values.shape[:2]:
         raise ValueError(
             f"`attention_mask` must have the shape (batch_size, frames) = {tuple(input_values.shape[:2])}, got "
