@@ -29,7 +29,12 @@ from .weights import list_names
 
 # They load other adapters by name, or import a module that the file names.
 REFUSED_TYPES = ("XLORA",)
-REFUSED_FIELDS = ("megatron_config",)
+REFUSED_FIELDS = {
+    "megatron_config": "names code to be imported, which is not done",
+    "trainable_token_indices": "needs a model of text",
+}
+# What PEFT raises, beside errors of values, for configurations that it does not foresee.
+UNFORESEEN = (AssertionError, AttributeError, IndexError, KeyError)
 # Numbers that are no sizes.
 SEEDS = ("seed", "prng_key")
 SMALL = 65_536
@@ -58,16 +63,19 @@ def make_adapter_config(fields: Mapping[str, Any], module_names: Sequence[str], 
             f"{ADAPTER_CONFIG_NAME}: `peft_type` must be one of PEFT's adapters of modules, such as LORA or IA3, got {kind!r}"
             + (", which needs a model of text or more files" if kind in known else "")
         )
-    for name in REFUSED_FIELDS:
+    for name, reason in REFUSED_FIELDS.items():
         if fields.get(name) is not None:
-            raise FileContentError(f"{ADAPTER_CONFIG_NAME}: `{name}` names code to be imported, which is not done")
+            raise FileContentError(f"{ADAPTER_CONFIG_NAME}: `{name}` {reason}")
     hints = typing.get_type_hints(config_class, localns={"LoraRuntimeConfig": LoraRuntimeConfig})
     largest = max([SMALL, sum(torch.Size(shape).numel() for shape in shapes.values())])
     for name in sorted(fields.keys() & {field.name for field in dataclasses.fields(config_class)}):
         _check_value(name, fields[name], hints[name], largest)
     # It holds only during a run.
     kept = {name: value for name, value in fields.items() if name != "runtime_config"}
-    config = config_class.from_peft_type(**config_class.check_kwargs(**kept))
+    try:
+        config = config_class.from_peft_type(**config_class.check_kwargs(**kept))
+    except UNFORESEEN as error:
+        raise FileContentError(f"{ADAPTER_CONFIG_NAME} cannot be used: {error!r}") from error
     _resolve_patterns(config, module_names)
     return config
 
@@ -171,8 +179,11 @@ def check_adapter_shapes(config: peft.PeftConfig, base: PreTrainedModel, shapes:
     config = copy.deepcopy(config)
     if isinstance(config, peft.LoraConfig):
         config.init_lora_weights = False
-    with torch.device("meta"):
-        skeleton = peft.inject_adapter_in_model(config, type(base)(base.config))
+    try:
+        with torch.device("meta"):
+            skeleton = peft.inject_adapter_in_model(config, type(base)(base.config))
+    except UNFORESEEN as error:
+        raise FileContentError(f"{ADAPTER_CONFIG_NAME} does not fit the model: {error!r}") from error
     weights = peft.get_peft_model_state_dict(skeleton, save_embedding_layers=False)
     expected = {f"base_model.model.{name}": tuple(weight.shape) for name, weight in weights.items()}
     check_names(expected, shapes, base, called)
