@@ -95,7 +95,7 @@ class PatchEncoderModel:
         """What is pickled and copied. The hooks that capture hidden states cannot be, and come back when they are needed."""
         state = self.__dict__.copy()
         if state.pop("_output_capturing_hooks_installed", False):
-            state["_modules"] = without_capturing_hooks(self)._modules
+            state["_modules"] = without_capturing_hooks(self)._modules  # type: ignore[arg-type]
         return state
 
     def get_input_embeddings(self) -> PatchEmbeddings:
