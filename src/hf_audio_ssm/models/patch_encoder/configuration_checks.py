@@ -22,6 +22,16 @@ MAX_LABELS = 1_000_000
 MAX_PARAMETERS = 10_000_000_000
 
 PROBLEM_TYPES = ("regression", "single_label_classification", "multi_label_classification")
+# Fields of which transformers makes more than an attribute.
+OF_OTHER_MODELS = (
+    "per_layer_config",
+    "layer_types",
+    "mlp_layer_types",
+    "mtp_layer_types",
+    "rope_parameters",
+    "rope_scaling",
+    "rope_theta",
+)
 # Attributes of the class that a configuration may set.
 SETTABLE = ("model_type",)
 
@@ -63,8 +73,12 @@ def check_extra_fields(config: PreTrainedConfig, fields: dict[str, Any]) -> None
         is_settable = isinstance(found, property) and found.fset is not None
         if hasattr(type(config), name) and not is_settable and name not in SETTABLE:
             raise ValueError(f"`{name}` is a name of the configuration's code, not one of its fields.")
-    if fields.get("per_layer_config") is not None:
-        raise ValueError("`per_layer_config` must be None: the layers of an encoder of patches are all alike.")
+    for name in OF_OTHER_MODELS:
+        if fields.get(name) is not None:
+            raise ValueError(f"`{name}` must be None: an encoder of patches has no such layers.")
+    quantization = fields.get("quantization_config")
+    if quantization is not None and not isinstance(quantization, dict) and not hasattr(quantization, "to_dict"):
+        raise ValueError(f"`quantization_config` must be a mapping, got {reprlib.repr(quantization)}.")
 
 
 def check_common_fields(config: PreTrainedConfig, fields: dict[str, Any]) -> None:
@@ -86,6 +100,9 @@ def check_common_fields(config: PreTrainedConfig, fields: dict[str, Any]) -> Non
         value = fields.get(field, False) if field == "output_attentions" else getattr(config, field)
         if value is not None and not isinstance(value, bool):
             refuse(field, value, "a bool")
+    for field in ("attn_implementation", "experts_implementation"):
+        if not isinstance(fields.get(field), (str, dict, type(None))):
+            refuse(field, fields[field], "a name")
     architectures = config.architectures
     if architectures is not None and not (
         isinstance(architectures, (list, tuple)) and all(isinstance(name, str) for name in architectures)

@@ -111,15 +111,19 @@ class PatchEncoderConfig(SavesCode, PreTrainedConfig):
                 f"`attn_implementation` must not name a repository in a configuration, got {implementation!r}; pass it to"
                 " `from_pretrained` if you want it."
             )
+        saved_labels = config_dict.get("id2label")
+        num_saved = len(saved_labels) if isinstance(saved_labels, dict) else 0
         if kwargs.get("id2label") is not None:
             config_dict["label2id"] = None
-        elif kwargs.get("num_labels") not in (None, len(config_dict.get("id2label") or ())):
+        elif kwargs.get("num_labels") not in (None, num_saved):
             config_dict |= {"id2label": None, "label2id": None}
         fields = [name for name in kwargs if name in cls.__dataclass_fields__ and name != "dtype"]
         config_dict |= {name: kwargs.pop(name) for name in fields}
         return super().from_dict(config_dict, **kwargs)
 
     def __post_init__(self, **kwargs) -> None:
+        if kwargs.get("num_labels", 0) is None:
+            del kwargs["num_labels"]
         check_extra_fields(self, kwargs)
         check_common_fields(self, kwargs)
         # Lists, as JSON has no tuples: a reloaded configuration then equals the saved one.
