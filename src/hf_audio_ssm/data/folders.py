@@ -374,6 +374,20 @@ def split_folders(data_dir: Path) -> dict[str, Path]:
     return found if "train" in found else {"train": data_dir}
 
 
+def _as_rows(splits: dict[str, list[FolderClip]], index: dict[str, int], has_groups: bool) -> dict[str, SplitRows]:
+    """The clips of each split as rows, with the class of each label in `index`."""
+    numbers = number_clips([clip.path for clips in splits.values() for clip in clips])
+    rows: dict[str, SplitRows] = {}
+    start = 0
+    for split, clips in splits.items():
+        own = numbers.select(np.arange(start, start + len(clips)))
+        groups = [str(clip.group) for clip in clips] if has_groups else None
+        classes = [[index[str(clip.label)]] for clip in clips]
+        rows[split] = SplitRows([str(clip.path) for clip in clips], classes, own, groups)
+        start += len(clips)
+    return rows
+
+
 def find_splits(data_dir: Path, seed: int, group_column: str | None = None) -> dict[str, list[tuple[Path, str]]]:
     """
     (clip, label) of the clips of train, validation and test. A split that `data_dir` lacks is drawn from train, label by
@@ -411,15 +425,7 @@ def find_splits(data_dir: Path, seed: int, group_column: str | None = None) -> d
                 f"has the label {quote(str(clip.label))}, which no training clip has ({name_some(labels, 20)})",
             )
 
-    numbers = number_clips([clip.path for clips in splits.values() for clip in clips])
-    rows: dict[str, SplitRows] = {}
-    start = 0
-    for split, clips in splits.items():
-        own = numbers.select(np.arange(start, start + len(clips)))
-        groups = None if group_column is None else [str(clip.group) for clip in clips]
-        classes = [[index[str(clip.label)]] for clip in clips]
-        rows[split] = SplitRows([str(clip.path) for clip in clips], classes, own, groups)
-        start += len(clips)
+    rows = _as_rows(splits, index, has_groups=group_column is not None)
     found = find_clips_of_rows(rows, labels, is_multi_label=False)
     for note in [*content.notes, *found.notes]:
         warnings.warn(note, stacklevel=2)

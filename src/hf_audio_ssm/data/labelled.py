@@ -21,7 +21,7 @@ from .arguments import LabelledDataFields
 from .bad_clips import check_all, is_main_process, name_in_data, refuse_bad_clips
 from .clip_identity import AudioColumn, ClipNames, ClipNumbers, number_clips
 from .folders import SPLIT_FOLDERS, FolderClip, FolderColumns, name_of, read_folder
-from .label_encodings import clean_labels, encode_labels, has_several_labels
+from .label_encodings import Classes, clean_labels, encode_labels, has_several_labels
 from .metadata import FILE_COLUMN, clean_text, quote, text_of
 from .sources import open_source, undecoded
 from .splits import SplitClips, SplitRows, draw_missing_splits, find_clips_of_rows
@@ -338,19 +338,7 @@ def label_clips(
         raise InputError(f"{source}: has the splits {', '.join(tables)}, but no train")
     notes = [f"splits of {source} that are not used: {name_some(left)}"] if (left := [name for name in tables if name not in SPLIT_FOLDERS]) else []  # fmt: skip
     tables = {split: tables[split] for split in SPLIT_FOLDERS if split in tables}
-    for split, table in tables.items():
-        if not len(table):
-            raise InputError(f"{source}: the split {split} is empty")
-    tables = clean_labels(tables, source)
-    is_multi_label = has_several_labels(tables["train"])
-    for split, table in tables.items():
-        if has_several_labels(table) and not is_multi_label:
-            raise InputError(f"{source}: the split {split} has lists of labels, train has one label a clip")
-    names, classes = encode_labels(tables, source)
-    counts = np.bincount([label for labels in classes["train"] for label in labels], minlength=len(names))
-    if not counts.all():
-        absent = [name for name, count in zip(names, counts, strict=True) if not count]
-        raise InputError(f"{source}: no training clip has the labels {', '.join(absent)}")
+    names, classes, is_multi_label = _encode_checked(tables, source)
     notes += _note_similar(names)
 
     found, rows = _find_clips(tables, classes, names, is_multi_label, source, numbers)
@@ -391,6 +379,24 @@ def label_clips(
         shared=found.shared,
         notes=[*notes, *found.notes],
     )
+
+
+def _encode_checked(tables: Mapping[str, datasets.Dataset], source: str) -> tuple[list[str], Classes, bool]:
+    """The name of each class, the classes of each row, and whether these are several; checked."""
+    for split, table in tables.items():
+        if not len(table):
+            raise InputError(f"{source}: the split {split} is empty")
+    tables = clean_labels(tables, source)
+    is_multi_label = has_several_labels(tables["train"])
+    for split, table in tables.items():
+        if has_several_labels(table) and not is_multi_label:
+            raise InputError(f"{source}: the split {split} has lists of labels, train has one label a clip")
+    names, classes = encode_labels(tables, source)
+    counts = np.bincount([label for labels in classes["train"] for label in labels], minlength=len(names))
+    if not counts.all():
+        absent = [name for name, count in zip(names, counts, strict=True) if not count]
+        raise InputError(f"{source}: no training clip has the labels {', '.join(absent)}")
+    return names, classes, is_multi_label
 
 
 def _note_similar(names: list[str]) -> list[str]:
