@@ -155,7 +155,8 @@ class ClassificationHead(InitializedModule):
         if problem_type == "single_label_classification" and labels.ndim == 2:
             # transformers takes no shares of classes, as mixup makes them.
             return F.cross_entropy(logits, labels.to(logits.dtype))
-        if problem_type != "single_label_classification":
+        # By their form: PEFT's copy of a head has a copy of the configuration, which may not name the problem yet.
+        if labels.ndim == 2:
             labels = labels.to(logits.dtype)
         return loss_function(logits, labels)
 
