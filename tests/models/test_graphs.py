@@ -10,9 +10,11 @@ from torch.export import Dim
 from hf_audio_ssm import (
     SsambaForAudioClassification,
     SsambaForPreTraining,
-    SsambaModel,
     SsastForAudioFrameClassification,
 )
+
+
+FEW = [one if one is SsambaForAudioClassification else pytest.param(one, marks=pytest.mark.slow) for one in MODELS]
 
 
 def options(model_class, clips=2, frames=64) -> dict[str, torch.Tensor]:
@@ -30,13 +32,7 @@ def result(outputs) -> torch.Tensor:
     raise AssertionError(outputs.keys())
 
 
-@pytest.mark.parametrize(
-    "model_class",
-    [
-        SsambaForAudioClassification,
-        *(pytest.param(one, marks=pytest.mark.slow) for one in MODELS if one is not SsambaForAudioClassification),
-    ],
-)
+@pytest.mark.parametrize("model_class", FEW)
 def test_exported_for_any_batch_and_length_below_the_models_own(model_class):
     """Positions of shorter clips are cut from the model's, those of longer clips interpolated: two graphs."""
     model, shapes = make_model(model_class), {"input_values": {0: Dim.AUTO, 1: Dim.AUTO}}
@@ -53,7 +49,7 @@ def test_exported_for_any_batch_and_length_below_the_models_own(model_class):
 
 
 @pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning", "ignore::DeprecationWarning")
-@pytest.mark.parametrize("model_class", MODELS)
+@pytest.mark.parametrize("model_class", FEW)
 def test_traced_with_gradients(model_class):
     """Tracing runs a model twice, the second time with weights that want no gradients."""
     model = make_model(model_class)
@@ -71,9 +67,13 @@ def test_traced_with_gradients(model_class):
 
 @pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning", "ignore::DeprecationWarning")
 @pytest.mark.parametrize(
-    "model_class", [SsambaModel, SsambaForAudioClassification, SsambaForPreTraining, SsastForAudioFrameClassification]
+    ("model_class", "frames"),
+    [
+        (SsambaForAudioClassification, (64, 64)),
+        (SsambaForPreTraining, (64, 24)),
+        (SsastForAudioFrameClassification, (64, 24)),
+    ],
 )
-@pytest.mark.parametrize("frames", [(64, 64), (64, 24)])
 def test_masks_are_refused_in_one_line(model_class, frames):
     """A trace would keep the lengths of its example for all others, without a word."""
     model = make_model(model_class)
