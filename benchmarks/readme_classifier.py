@@ -133,7 +133,9 @@ def main(arguments: argparse.Namespace) -> None:
         rows.append(measure(seed, tune, pretrained.resolve(), voices, output / f"seed-{seed}", arguments.more))
         names = list(rows[0])[1:]
         means = {name: round(statistics.mean(row[name] for row in rows), 1) for name in names}
-        lines = [{"clips": name, **{str(row["seed"]): row[name] for row in rows}, "mean": means[name]} for name in names]
+        lines = [
+            {"clips": name, **{str(row["seed"]): row[name] for row in rows}, "mean": means[name]} for name in names
+        ]
         print(table(lines), flush=True)
         results = {
             **describe_machine(),

@@ -29,6 +29,7 @@ from transformers import (
 from warm_python import run_python
 
 from hf_audio_ssm import SsambaConfig, SsambaForAudioClassification, SsambaForPreTraining
+from hf_audio_ssm.common.hub_access import Place
 from hf_audio_ssm.conversion import checkpoint_conversion
 from hf_audio_ssm.conversion.checkpoint_conversion import ConversionError, run_converter
 from hf_audio_ssm.conversion.ssamba import ORIGINAL, convert, make_parser
@@ -630,10 +631,11 @@ class TestHub:
     def test_download(self, tmp_path, monkeypatch):
         calls = []
 
-        def download(repo_id, filename, revision=None):
+        def download(repo_id, filename, revision, token, local_files_only):
             calls.append((repo_id, filename, revision))
             return str(load_case("pretrain")[1])
 
+        monkeypatch.setattr(checkpoint_conversion, "find_place", Place)
         monkeypatch.setattr(checkpoint_conversion, "hf_hub_download", download)
         folder = convert("org/name/weights/ssamba.pth", tmp_path / "a")
         convert("org/name", tmp_path / "b", filename="ssamba.pth", revision="v1")
@@ -643,9 +645,10 @@ class TestHub:
         assert "https://huggingface.co/org/name" in card.text
 
     def test_download_fails(self, tmp_path, monkeypatch):
-        def download(repo_id, filename, revision=None):
+        def download(repo_id, filename, revision, token, local_files_only):
             raise LocalEntryNotFoundError("no connection")
 
+        monkeypatch.setattr(checkpoint_conversion, "find_place", Place)
         monkeypatch.setattr(checkpoint_conversion, "hf_hub_download", download)
         refused(
             tmp_path,

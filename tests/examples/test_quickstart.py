@@ -221,7 +221,7 @@ def test_the_whole_flow_and_again_from_its_checkpoint(tones, tmp_path, capsys, s
     quickstart.main(again)
     first, second = (AutoModelForAudioClassification.from_pretrained(tmp_path / name) for name in ("first", "second"))
     assert second.config.id2label == {0: "high", 1: "low", 2: "middle"}
-    assert f"| Started from | {tmp_path / 'first'} |" in (tmp_path / "second" / "README.md").read_text()
+    assert "| Started from | first |" in (tmp_path / "second" / "README.md").read_text()
     torch.testing.assert_close(first.ssamba.state_dict(), second.ssamba.state_dict(), rtol=0, atol=1e-6)
 
 

@@ -88,16 +88,16 @@ def test_fine_tuning_leaves_a_classifier_behind(tones, encoder, tmp_path):
     # The metadata name base models of the Hub only; a folder stands in the text.
     assert card.data.base_model is None
     for said in (
-        f"| Started from | {encoder} |",
+        f"| Started from | {Path(encoder).name} |",
         "attentive head, 4 labels",
-        f"| Data | {tones}: 16 train clips, 8 validation clips, 8 test clips |",
+        f"| Data | {tones.name}: 16 train clips, 8 validation clips, 8 test clips |",
         "| Training | 4 steps of 8 clips, 2 times over the data |",
         f"| Augmentation | vary_recordings ({VaryRecordings().describe()}), mixup 0.5, time_mask 8 |",
         f"| unchanged | {metrics['accuracy']:.4f} |",
         "the best by accuracy on the validation split",
-        f"on the 8 test clips of {tones}.",
+        f"on the 8 test clips of {tones.name}.",
         "](confusion_matrix.png)",
-        f"`{encoder}`, whose licence is not known here.",
+        f"`{Path(encoder).name}`, whose licence is not known here.",
     ):
         assert said in card.text, said
 

@@ -58,7 +58,7 @@ def counted(monkeypatch):
 def test_features_are_what_the_model_reads(clips, encoder):
     names = features_of(CLASSIFIER_TYPES)
     assert names == ["last_hidden_state", "layer_means", "layer_tokens", "pooler_output", "statistics"]
-    feature_extractor, model = ClassifierArguments(encoder).load(clips)
+    feature_extractor, model = ClassifierArguments(encoder, max_length=32).load(clips)
     collator = LabelledClipCollator(feature_extractor, 4, multi_hot=False)
     model.train()
     features = extract_features(model, clips.splits["test"], collator, names, batch_size=5)
@@ -141,7 +141,7 @@ def test_features_of_batches_that_are_padded_to_their_longest(encoder, tmp_path,
 
 
 def test_cache(clips, encoder, counted, tmp_path, capsys):
-    feature_extractor, model = ClassifierArguments(encoder).load(clips)
+    feature_extractor, model = ClassifierArguments(encoder, max_length=32).load(clips)
     collator = LabelledClipCollator(feature_extractor, 4, multi_hot=False)
     first = extract_features(model, clips.splits["train"], collator, cache_dir=tmp_path)["pooler_output"]
     assert len(counted) == 2
@@ -306,7 +306,7 @@ def shapes_in(figure) -> list[tuple[int, ...]]:
 
 
 def test_similarity_picture(clips, encoder, tmp_path):
-    feature_extractor, model = ClassifierArguments(encoder, classifier_type="prototypical").load(clips)
+    feature_extractor, model = ClassifierArguments(encoder, classifier_type="prototypical", max_length=32).load(clips)
     batch = LabelledClipCollator(feature_extractor, 4, multi_hot=False)([clips.splits["test"][0]])
     with torch.no_grad():
         maps = model.eval()(batch["input_values"]).similarity_maps[0]
@@ -327,7 +327,7 @@ def test_similarity_picture(clips, encoder, tmp_path):
 
 
 def test_other_pictures(clips, encoder, tmp_path):
-    feature_extractor = ClassifierArguments(encoder).load_feature_extractor(clips)
+    feature_extractor = ClassifierArguments(encoder, max_length=32).load_feature_extractor(clips)
     collator = LabelledClipCollator(feature_extractor, 4, False, Augmentation((), [UniformNoise()]))
     figure = plot_augmentation(collator, [clips.splits["test"][index] for index in (0, 4)], clips.names, versions=2)
     assert shapes_in(figure) == [(128, 32)] * 6

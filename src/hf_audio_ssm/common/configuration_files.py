@@ -134,7 +134,9 @@ def read_file(path: Path) -> Any:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         place = f"line {mark.line + 1}: " if mark else ""
-        raise InputError(f"{path}: cannot be read as YAML or JSON ({place}{error.problem or error.context})") from error
+        raise InputError(
+            f"{path}: cannot be read as YAML or JSON ({place}{error.problem or error.context})"
+        ) from error
     except RecursionError as error:
         raise InputError(f"{path}: cannot be read as YAML or JSON (values are nested too deeply)") from error
     # UnicodeDecodeError and JSONDecodeError are ValueErrors.

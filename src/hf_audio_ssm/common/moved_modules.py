@@ -28,7 +28,7 @@ MOVED = {
     "commands.info": ("cli.info",),
     "comparison": ("training.comparison",),
     "console": ("common.console",),
-    "data.decoding": ("audio.decoding",),
+    "data.decoding": ("audio.decoding", "audio.mono", "audio.sound_files"),
     "data.streaming": ("audio.streaming",),
     "embedding": ("inference.embedding", "hub.loading"),
     "emissions": ("hub.emissions",),

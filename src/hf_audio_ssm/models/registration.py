@@ -55,6 +55,8 @@ class _Entries(dict):
         own = "AutoFeatureExtractor" if auto_class == "AutoProcessor" else auto_class
         self._paths: dict[str, tuple[str, str]] = {}
         for model_type, record in ENCODERS.items():
+            if own not in record.auto_classes:
+                continue
             config = record.auto_classes["AutoConfig"]
             name = model_type if auto_class == "AutoConfig" else f"{__package__}.{config}"
             self._paths[name] = (config, record.auto_classes[own])

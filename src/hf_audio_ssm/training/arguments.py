@@ -92,8 +92,8 @@ class ClassifierFields:
     max_length: int | None = field(
         default=None,
         metadata={
-            "help": "Frames (10 ms) that clips are cut or padded to. Default: those of the longest clip and of 0.6 s of "
-            "silence, at most a minute."
+            "help": "Frames (10 ms) that clips are cut or padded to. Default: for probes and comparisons the checkpoint's; else "
+            "those of the longest clip and of 0.6 s of silence, at most a minute."
         },
     )
     return_attention_mask: bool = field(

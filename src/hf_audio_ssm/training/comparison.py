@@ -55,6 +55,9 @@ class Comparison:
     """
 
     def __init__(self, classifier: ClassifierArguments, clips: LabelledClips, arguments: ComparisonArguments):
+        if classifier.max_length is None:
+            # Clips are read as they are: a window with room for silence would need training with silence.
+            classifier = replace(classifier, max_length=classifier.load_feature_extractor().max_length)
         self.classifier, self.clips, self.arguments = classifier, clips, arguments
         self.compute_metrics = make_compute_metrics(clips.problem_type)
         # Faults of the checkpoint show here, before anything is trained.

@@ -122,6 +122,14 @@ def check_common_fields(config: PreTrainedConfig, fields: dict[str, Any]) -> Non
     _check_labels(config, refuse)
 
 
+def is_inverse(indices: Any, labels: Any) -> bool:
+    """Whether `label2id` says the same of its names as `id2label`. True if one is no mapping."""
+    if not isinstance(indices, dict) or not isinstance(labels, dict):
+        return True
+    named = {str(index): name for index, name in labels.items()}
+    return all(named.get(str(index)) == name for name, index in indices.items())
+
+
 def _check_labels(config: PreTrainedConfig, refuse: Callable[[str, Any, str], None]) -> None:
     """Checks `id2label` and `label2id`; makes the second of the first where it is missing."""
     labels, indices = config.id2label, config.label2id
@@ -140,10 +148,15 @@ def _check_labels(config: PreTrainedConfig, refuse: Callable[[str, Any, str], No
         refuse("id2label", labels, "a mapping to names")
     if indices is None:
         config.label2id = {name: index for index, name in names.items()}
-    elif {str(index): name for name, index in indices.items()}.items() - {
-        (str(index), name) for index, name in names.items()
-    }:
+    elif not is_inverse(indices, names):
         refuse("label2id", indices, "the inverse of `id2label`")
 
 
-__all__ = ["MAX_LABELS", "MAX_PARAMETERS", "check_common_fields", "check_extra_fields", "one_line_errors"]
+__all__ = [
+    "MAX_LABELS",
+    "MAX_PARAMETERS",
+    "check_common_fields",
+    "check_extra_fields",
+    "is_inverse",
+    "one_line_errors",
+]

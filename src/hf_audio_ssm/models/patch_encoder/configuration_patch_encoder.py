@@ -12,7 +12,7 @@ from transformers.configuration_utils import PreTrainedConfig
 from typing_extensions import Self
 
 from ...audio.frames import centre_of_frames
-from .configuration_checks import MAX_PARAMETERS, check_common_fields, check_extra_fields, one_line_errors
+from .configuration_checks import MAX_PARAMETERS, check_common_fields, check_extra_fields, is_inverse, one_line_errors
 from .saved_code import SavesCode
 
 
@@ -117,6 +117,9 @@ class PatchEncoderConfig(SavesCode, PreTrainedConfig):
             config_dict["label2id"] = None
         elif kwargs.get("num_labels") not in (None, num_saved):
             config_dict |= {"id2label": None, "label2id": None}
+        elif saved_labels and not is_inverse(config_dict.get("label2id"), saved_labels):
+            # Saved after its names alone were changed.
+            config_dict["label2id"] = None
         fields = [name for name in kwargs if name in cls.__dataclass_fields__ and name != "dtype"]
         config_dict |= {name: kwargs.pop(name) for name in fields}
         return super().from_dict(config_dict, **kwargs)
