@@ -150,7 +150,7 @@ def test_cache(clips, encoder, counted, tmp_path, capsys):
     assert torch.equal(first.features, again.features)
     assert torch.equal(first.labels, again.labels)
     # Another head reads the same; other clips, features, inputs or weights do not.
-    other_head = ClassifierArguments(encoder, classifier_type="prototypical").load_model(clips)
+    other_head = ClassifierArguments(encoder, classifier_type="prototypical", max_length=32).load_model(clips)
     extract_features(other_head, clips.splits["train"], collator, cache_dir=tmp_path)
     assert len(counted) == 2
     extract_features(model, clips.splits["test"], collator, cache_dir=tmp_path)

@@ -24,7 +24,7 @@ def _parse(module: str) -> ast.Module:
 
 def read_names(module: str, name: str) -> tuple[Any, ...]:
     """
-    The values of a tuple, or the keys of a dictionary, that a module assigns to a name.
+    The values of a tuple, or the keys of a dictionary, that a module assigns to a name, and the keys that it adds one by one.
 
     Args:
         module (`str`): The module's full name.
@@ -35,12 +35,17 @@ def read_names(module: str, name: str) -> tuple[Any, ...]:
     except OSError:
         # Installed without its source.
         return tuple(getattr(importlib.import_module(module), name))
+    names: list[Any] = []
     for node in body:
         if isinstance(node, (ast.Assign, ast.AnnAssign)):
-            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-            if any(isinstance(target, ast.Name) and target.id == name for target in targets):
-                values = node.value.keys if isinstance(node.value, ast.Dict) else getattr(node.value, "elts", ())
-                return tuple(map(_value, values))
+            for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
+                if isinstance(target, ast.Name) and target.id == name:
+                    values = node.value.keys if isinstance(node.value, ast.Dict) else getattr(node.value, "elts", ())
+                    names = [_value(value) for value in values]
+                elif isinstance(target, ast.Subscript) and ast.unparse(target.value) == name:
+                    names.append(_value(target.slice))
+    if names:
+        return tuple(names)
     raise AttributeError(f"module {module!r} has no attribute {name!r}")
 
 

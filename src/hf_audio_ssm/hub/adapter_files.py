@@ -100,4 +100,4 @@ def read_classifier_config(
         raise FileContentError(f"{CLASSIFIER_CONFIG}: `num_labels` must be at most {MAX_LABELS}, got {labels}")
     if "model_type" not in fields:
         raise FileContentError(f"{CLASSIFIER_CONFIG} names no `model_type`")
-    return AutoConfig.for_model(**fields)
+    return type(AutoConfig.for_model(fields["model_type"])).from_dict(fields)

@@ -261,7 +261,8 @@ class PatchEncoderConfig(SavesCode, PreTrainedConfig):
             "`num_hidden_layers`, `hidden_size` and `intermediate_size`: the layers",
             self.num_hidden_layers,
             self.hidden_size,
-            self.intermediate_size,
+            # Not every encoder has one.
+            getattr(self, "intermediate_size", self.hidden_size),
         )
 
 
