@@ -92,8 +92,7 @@ def test_a_run_writes_models_pictures_logs_and_checkpoints(clips, tmp_path, run)
     for text in (
         f"| Training | {best} steps of 4 clips, ",
         "| Started from | new weights |",
-        f"on the 12 validation clips of {clips}. In each, 18 of 24 patches were masked.",
-        str(clips),
+        f"on the 12 validation clips of {clips.name}. In each, 18 of 24 patches were masked.",
         f"{logged[best, 'eval/accuracy']:.4f}",
         "library_name: transformers",
     ):

@@ -130,6 +130,11 @@ def _resolve_patterns(config: Any, module_names: Sequence[str]) -> None:
             raise FileContentError(
                 f"{ADAPTER_CONFIG_NAME}: `{field}` takes too long to match: {pattern:.100}"
             ) from error
+        # Patterns may call themselves without end.
+        except (MemoryError, RecursionError) as error:
+            raise FileContentError(
+                f"{ADAPTER_CONFIG_NAME}: `{field}` takes too much memory to match: {pattern:.100}"
+            ) from error
         except regex.error as error:
             raise FileContentError(
                 f"{ADAPTER_CONFIG_NAME}: `{field}` is no regular expression ({error}): {pattern:.100}"

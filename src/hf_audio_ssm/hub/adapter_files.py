@@ -57,9 +57,10 @@ def find_base(fields: dict[str, Any], adapters: Place) -> Place:
     """
     name = fields["base_model_name_or_path"]
     folder = Path(adapters.name).resolve()
-    if folder.is_dir() and not os.path.isdir(name):
-        beside = [folder / Path(name).name, folder.parent / Path(name).name]
-        paths = beside if os.path.isabs(name) else [*(parent / name for parent in (folder, *folder.parents)), *beside]
+    if folder.is_dir():
+        paths = [] if os.path.isabs(name) else [parent / name for parent in (folder, *folder.parents)]
+        if not os.path.isdir(name):
+            paths += [folder / Path(name).name, folder.parent / Path(name).name]
         for path in paths:
             if path != folder and (path / CONFIG_NAME).is_file():
                 return Place(str(path))

@@ -277,7 +277,7 @@ def test_clips_shorter_than_a_patch(model_class):
         assert_near(together[index : index + 1, : alone.shape[1]], alone)
     pretrained = make_model(SsambaForPreTraining).train()
     assert pretrained(input_values, attention_mask=attention_mask).loss.isfinite()
-    with pytest.raises(ValueError, match=r"`input_values` must have at least 4, the length of one patch; .* 3 of 3"):
+    with pytest.raises(ValueError, match="`input_values` must have at least 4 frames, the length of one patch, got 3"):
         model(input_values[:, :3], attention_mask=attention_mask[:, :3])
 
 
