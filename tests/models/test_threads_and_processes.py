@@ -364,6 +364,8 @@ assert not errors, "".join(errors)
 """
 
 
+# Fresh processes, in which threads race: not every run of the tests may wait for their outcome.
+@pytest.mark.slow
 def test_first_use_of_the_auto_classes_by_threads(tmp_path):
     """Each thread imports what it needs: nobody finds half of it, and nobody waits for another forever."""
     result = run_python(["-c", FIRST_USE], tmp_path, preloaded=BARE)
