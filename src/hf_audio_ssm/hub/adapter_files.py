@@ -12,7 +12,7 @@ from transformers.utils import ADAPTER_CONFIG_NAME, CONFIG_NAME
 from ..common.hub_access import Place, find_place
 from ..common.printable import one_line
 from ..models.heads.adapter_labels import CLASSIFIER_CONFIG
-from .saved_files import MAX_LABELS, FileContentError, check_types, find_file, read_object
+from .saved_files import FileContentError, check_num_labels, check_types, find_file, read_object
 
 
 def read_adapter_fields(place: Place) -> dict[str, Any] | None:
@@ -97,8 +97,7 @@ def read_classifier_config(
         return None
     fields = read_object(path)
     check_types(fields, CLASSIFIER_CONFIG, model_type=str, id2label=dict, architectures=list)
-    if isinstance(labels := fields.get("num_labels"), int) and labels > MAX_LABELS:
-        raise FileContentError(f"{CLASSIFIER_CONFIG}: `num_labels` must be at most {MAX_LABELS}, got {labels}")
+    check_num_labels(fields, CLASSIFIER_CONFIG)
     if "model_type" not in fields:
         raise FileContentError(f"{CLASSIFIER_CONFIG} names no `model_type`")
     return type(AutoConfig.for_model(fields["model_type"])).from_dict(fields)

@@ -28,10 +28,9 @@ from transformers.utils import (
 from ..common.errors import InputError
 from ..common.hub_access import Place
 from ..common.printable import one_line
+from ..models.patch_encoder.configuration_checks import MAX_LABELS
 
 
-# transformers makes a name for each label while it reads a configuration.
-MAX_LABELS = 1_000_000
 # Beside the weights that are there, a model may have a new head.
 SPARE_PARAMETERS = 10_000_000
 # What libraries raise for files that are damaged, or not what they should be.
@@ -122,6 +121,22 @@ def read_object(path: str | os.PathLike) -> dict[str, Any]:
     return content
 
 
+def check_num_labels(fields: Mapping[str, Any], name: str) -> None:
+    """
+    Checks the number of labels before transformers reads a configuration, which makes a name for each.
+
+    Args:
+        fields (`Mapping[str, Any]`): The configuration's fields.
+        name (`str`): Its file, for the message.
+
+    Raises:
+        [`FileContentError`]: If there are too many.
+    """
+    labels = fields.get("num_labels")
+    if isinstance(labels, int) and labels > MAX_LABELS:
+        raise FileContentError(f"{name}: `num_labels` must be at most {MAX_LABELS}, got {labels}")
+
+
 def check_checkpoint(place: Place) -> None:
     """
     Checks the files that transformers reads before the weights.
@@ -132,10 +147,8 @@ def check_checkpoint(place: Place) -> None:
     """
     for name in (CONFIG_NAME, FEATURE_EXTRACTOR_NAME):
         path = find_file(place, name)
-        fields = read_object(path) if path is not None else {}
-        labels = fields.get("num_labels")
-        if isinstance(labels, int) and labels > MAX_LABELS:
-            raise FileContentError(f"{name}: `num_labels` must be at most {MAX_LABELS}, got {labels}")
+        if path is not None:
+            check_num_labels(read_object(path), name)
     path = find_file(place, SAFE_WEIGHTS_INDEX_NAME)
     if path is not None:
         check_index(path)
