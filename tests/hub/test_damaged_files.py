@@ -274,6 +274,10 @@ ADAPTER_CHANGES: dict[str, tuple[Change, str]] = {
         edit(CONFIG, layers_pattern="(a+)+", layers_to_transform=[0]),
         "`layers_pattern` must be the name of a module",
     ),
+    "backtracking module to save": (
+        edit(CONFIG, modules_to_save=["(([a-z_.0-9]+)+)+!"]),
+        "`modules_to_save` must be the name of a module",
+    ),
     "backtracking exclusion": (
         edit(CONFIG, exclude_modules="(([a-z_.0-9]+)+)+!"),
         "`exclude_modules` takes too long|adapters",

@@ -157,12 +157,14 @@ def _resolve_patterns(config: Any, module_names: Sequence[str]) -> None:
                 resolved.setdefault(re.escape(name), value)
         if hasattr(config, field):
             setattr(config, field, resolved)
-    layers = getattr(config, "layers_pattern", None) or []
-    for name in [layers] if isinstance(layers, str) else layers:
-        if not re.fullmatch(r"\w*", name):
-            raise FileContentError(
-                f"{ADAPTER_CONFIG_NAME}: `layers_pattern` must be the name of a module, got {name!r:.100}"
-            )
+    # PEFT puts these names into expressions of its own.
+    for field, form in (("layers_pattern", r"\w*"), ("modules_to_save", r"[\w.-]*")):
+        found = getattr(config, field, None) or []
+        for name in [found] if isinstance(found, str) else found:
+            if not re.fullmatch(form, name):
+                raise FileContentError(
+                    f"{ADAPTER_CONFIG_NAME}: `{field}` must be the name of a module, got {name!r:.100}"
+                )
 
 
 def check_adapter_shapes(config: peft.PeftConfig, base: PreTrainedModel, shapes: Shapes, called: str) -> None:
