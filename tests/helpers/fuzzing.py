@@ -15,7 +15,10 @@ many_examples = pytest.mark.parametrize("num_examples", [500, pytest.param(10_00
 
 
 def check_examples(num_examples: int, check: Callable[[Any], None], strategy: SearchStrategy) -> None:
-    """Calls `check` with examples of the strategy, the same ones in every run; a failing example is made as small as possible."""
+    """
+    Calls `check` with examples of the strategy: the same ones in every run that has loaded the same modules, of which hypothesis
+    takes constants. A failing example is made as small as possible.
+    """
     drawn = settings(
         max_examples=num_examples,
         deadline=None,
